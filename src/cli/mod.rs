@@ -1,0 +1,1 @@
+//! One file a subcommand: arguments and a thin call into the library.

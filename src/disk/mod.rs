@@ -1,0 +1,1 @@
+//! GPT layout and the sparse disk image.

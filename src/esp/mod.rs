@@ -1,0 +1,1 @@
+//! The EFI system partition as a FAT32 image.

@@ -1,0 +1,1 @@
+//! What the initrd holds, and its cpio archive.

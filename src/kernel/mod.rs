@@ -1,0 +1,1 @@
+//! Kernel image, module closure, depmod indices.

@@ -1,0 +1,26 @@
+//! hullwright links Debian packages into immutable, signed, verified operating-system images.
+//!
+//! One line a room; `build` is the recipe that walks through them.
+
+pub mod arch;
+pub mod archive;
+pub mod build;
+pub mod cli;
+pub mod digest;
+pub mod disk;
+pub mod erofs;
+pub mod esp;
+pub mod failure;
+pub mod initrd;
+pub mod kernel;
+pub mod package;
+pub mod profile;
+pub mod report;
+pub mod resolve;
+pub mod run;
+pub mod sign;
+pub mod stamp;
+pub mod store;
+pub mod tree;
+pub mod uki;
+pub mod verity;

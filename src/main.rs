@@ -1,0 +1,3 @@
+//! Parse arguments, run, print the error, exit.
+
+fn main() {}

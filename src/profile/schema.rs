@@ -1,0 +1,352 @@
+//! The merged, typed profile. Field names are the keys of the YAML.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::erofs::CodecSettings;
+
+/// A profile after `extends` was merged, defaults were filled in and every value was validated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name of the profile: `[a-z0-9][a-z0-9-]*`; the first part of the output directory's name.
+    pub name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// Whether the image carries what only development may have. Inherited, can't be unset.
+    #[serde(default)]
+    pub development: bool,
+    /// Identity of the operating system.
+    pub os: Os,
+    /// Target architecture.
+    #[serde(default = "default_arch")]
+    pub arch: Arch,
+    /// Where packages come from, in order.
+    #[serde(default)]
+    pub archives: Vec<ArchiveSource>,
+    /// What to install.
+    #[serde(default)]
+    pub packages: Packages,
+    /// Kernel and initrd.
+    pub kernel: Kernel,
+    /// The file tree.
+    #[serde(default)]
+    pub root: Root,
+    /// Partition sizes.
+    #[serde(default)]
+    pub disk: Disk,
+    /// Boot loader.
+    #[serde(default)]
+    pub boot: Boot,
+    /// Folder with signing keys, relative to the profile.
+    #[serde(default)]
+    pub keys: Option<PathBuf>,
+}
+
+const fn default_arch() -> Arch {
+    Arch::X86_64
+}
+
+/// Identity of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Os {
+    /// `[a-z0-9-]{1,10}`: the `ID` of file names, labels and os-release.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// `[0-9][0-9A-Za-z.~-]{0,19}`; `0.0.0-dev` where absent in development profiles.
+    pub version: String,
+    /// The stream of releases; never inside `/usr`, the UKI or os-release.
+    #[serde(default)]
+    pub channel: Option<String>,
+}
+
+/// A Debian archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveSource {
+    /// Name in messages and in `packages.include` pins.
+    pub name: String,
+    /// Base URL; absent: the mirror (flag, environment, host's apt sources, built-in default).
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Which of the mirror's trees, where `url` is absent.
+    #[serde(default)]
+    pub tree: MirrorTree,
+    /// Suites (`trixie`).
+    pub suites: Vec<String>,
+    /// Components.
+    #[serde(default = "default_components")]
+    pub components: Vec<String>,
+    /// Keyring: a built-in name (`debian`) or a file relative to the profile.
+    #[serde(default = "default_keyring")]
+    pub keyring: String,
+    /// Fingerprints, 40 hexadecimal digits, any one of which must have signed; empty: any key of the
+    /// keyring that Debian uses for the suite.
+    #[serde(default)]
+    pub fingerprints: Vec<String>,
+    /// Whether all packages of these suites may be chosen (highest version wins); otherwise only
+    /// those that name the archive in `only`.
+    #[serde(default = "yes")]
+    pub pocket: bool,
+    /// Higher wins before version is looked at; default 500.
+    #[serde(default = "default_priority")]
+    pub priority: i32,
+    /// The only packages (shell globs) it may serve; empty: all.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// URL template of a snapshot service for superseded versions: `{timestamp}` and `{path}`.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+}
+
+fn default_components() -> Vec<String> {
+    vec!["main".into()]
+}
+fn default_keyring() -> String {
+    "debian".into()
+}
+const fn yes() -> bool {
+    true
+}
+const fn default_priority() -> i32 {
+    500
+}
+
+/// The trees of a Debian mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MirrorTree {
+    /// `…/debian`.
+    #[default]
+    Debian,
+    /// `…/debian-security`.
+    DebianSecurity,
+}
+
+/// What to install.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Packages {
+    /// Packages asked for: `name`, `name=version`, `name/archive`.
+    pub include: Vec<String>,
+    /// Packages that must not be installed.
+    pub exclude: Vec<String>,
+    /// Whether `Recommends` are followed.
+    pub recommends: bool,
+    /// Script-only dependencies (design, idea 1) to install all the same.
+    pub keep: Vec<String>,
+    /// Local `.deb` files.
+    pub files: Vec<LocalDeb>,
+}
+
+/// A local `.deb`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalDeb {
+    /// Relative to the profile.
+    pub path: PathBuf,
+    /// Checked when given; always written to the lock.
+    #[serde(default)]
+    pub sha256: Option<Sha256>,
+}
+
+/// Kernel and initrd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Package with the kernel image, or a metapackage that depends on exactly one; `{arch}` stands
+    /// for Debian's name of the architecture.
+    pub package: String,
+    /// Modules for the initrd, with their closure; names that are built in are fine.
+    #[serde(default)]
+    pub initrd_modules: Vec<String>,
+    /// Words of the command line, after `usrhash=`; `{serial}` is the architecture's serial console.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+}
+
+/// The file tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Root {
+    /// Paths to leave out: globs from the image's root (`/usr/share/man/**`); a leading `!` keeps.
+    pub prune: Vec<String>,
+    /// Directories laid over the tree, relative to the profile.
+    pub overlay: Vec<PathBuf>,
+    /// Accounts.
+    pub users: Vec<User>,
+    /// Groups.
+    pub groups: Vec<Group>,
+    /// systemd units.
+    pub units: Units,
+    /// Lines for tmpfiles.d.
+    pub tmpfiles: Vec<String>,
+    /// Kernel parameters.
+    pub sysctl: BTreeMap<String, String>,
+    /// How `/usr` is compressed.
+    pub compression: CodecSettings,
+    /// Locale of the system.
+    pub locale: String,
+    /// Time zone.
+    pub timezone: String,
+    /// Host name when none is given at run time; absent: `os.id`.
+    pub hostname: Option<String>,
+    /// Cap of the persistent journal, as systemd writes sizes.
+    pub journal_max: String,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self {
+            prune: Vec::new(),
+            overlay: Vec::new(),
+            users: Vec::new(),
+            groups: Vec::new(),
+            units: Units::default(),
+            tmpfiles: Vec::new(),
+            sysctl: BTreeMap::new(),
+            compression: CodecSettings {
+                codec: crate::erofs::Codec::Zstd,
+                level: 3,
+                chunk: 256 * 1024,
+            },
+            locale: "C.UTF-8".into(),
+            timezone: "Etc/UTC".into(),
+            hostname: None,
+            journal_max: "256M".into(),
+        }
+    }
+}
+
+/// An account made at build time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Fixed number; absent: from the id table.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Primary group; absent: one of the same name and number.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Supplementary groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// GECOS.
+    #[serde(default)]
+    pub comment: String,
+    /// Home; absent: `/home/NAME`.
+    #[serde(default)]
+    pub home: Option<String>,
+    /// Shell; absent: `/bin/bash`.
+    #[serde(default)]
+    pub shell: Option<String>,
+    /// A crypt(5) hash; absent: locked.
+    #[serde(default)]
+    pub password_hash: Option<String>,
+    /// Lines of authorized_keys.
+    #[serde(default)]
+    pub ssh_authorized_keys: Vec<String>,
+}
+
+/// A group made at build time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name.
+    pub name: String,
+    /// Fixed number; absent: from the id table.
+    #[serde(default)]
+    pub gid: Option<u32>,
+}
+
+/// systemd units; everything that is not enabled stays disabled (`disable *`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Units {
+    /// Enabled as `systemctl enable` would (`[Install]`, aliases, templates).
+    pub enable: Vec<String>,
+    /// Disabled, whatever a base profile says.
+    pub disable: Vec<String>,
+    /// Linked to `/dev/null`.
+    pub mask: Vec<String>,
+}
+
+/// A size in bytes; in YAML a number or `512 MiB`, `1.5 GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+/// Size of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskSize {
+    /// As small as the partitions allow, with no space for root: it grows on the first boot.
+    Auto,
+    /// Exactly so many bytes.
+    #[serde(untagged)]
+    Bytes(ByteSize),
+}
+
+/// Partition sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disk {
+    /// The whole disk.
+    pub size: DiskSize,
+    /// EFI system partition.
+    pub esp: ByteSize,
+    /// One usr slot.
+    pub usr: ByteSize,
+    /// One usr-verity slot.
+    pub verity: ByteSize,
+    /// One usr-verity-sig slot.
+    pub signature: ByteSize,
+    /// Unused space between the slots and root.
+    pub slack: ByteSize,
+}
+
+/// One mebibyte.
+pub const MIB: u64 = 1 << 20;
+/// One gibibyte.
+pub const GIB: u64 = 1 << 30;
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            size: DiskSize::Bytes(ByteSize(8 * GIB)),
+            esp: ByteSize(GIB),
+            usr: ByteSize(1536 * MIB),
+            verity: ByteSize(32 * MIB),
+            signature: ByteSize(MIB),
+            slack: ByteSize(GIB),
+        }
+    }
+}
+
+/// Boot loader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Boot {
+    /// Seconds that the menu is shown.
+    pub timeout: u32,
+    /// Tries before a new UKI is given up.
+    pub tries: u32,
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self {
+            timeout: 0,
+            tries: 3,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Package selection and the lock.
+
+pub mod lock;
+
+pub use lock::Lock;

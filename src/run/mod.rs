@@ -1,0 +1,1 @@
+//! Booting images in QEMU, and looking into them.

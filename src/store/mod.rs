@@ -1,0 +1,1 @@
+//! The content-addressed cache: downloads, indices, locks between processes.

@@ -1,0 +1,1 @@
+//! Unified kernel images: PE assembly of stub and sections.

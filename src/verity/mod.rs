@@ -1,0 +1,1 @@
+//! dm-verity hash tree and superblock.
