@@ -17,7 +17,8 @@ use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
 
 const SECTOR: u64 = 512;
-const RESERVED_SECTORS: u64 = 32;
+/// Reserved sectors as fatfs lays them out.
+const RESERVED_SECTORS: u64 = 8;
 /// Fewer clusters make a volume FAT16 by definition; the margin is for drivers that miscount, which
 /// the specification warns of.
 const MIN_CLUSTERS: u64 = 65_525 + 16;
@@ -84,8 +85,10 @@ fn geometry(size: u64) -> Option<Geometry> {
 #[must_use]
 pub fn required_bytes(files: &[(&str, u64)], size: u64) -> u64 {
     let cluster = geometry(size).map_or(4096, |g| g.cluster);
-    let fats = 2 * 4 * (size / cluster);
-    clusters(files, cluster) * cluster + fats + RESERVED_SECTORS * SECTOR + 2 * SECTOR
+    // An entry of four bytes for each cluster and for the two reserved numbers, in both FATs.
+    let count = geometry(size).map_or(size / cluster, |g| g.count);
+    let fats = 2 * (4 * (count + 2)).next_multiple_of(SECTOR);
+    clusters(files, cluster) * cluster + fats + RESERVED_SECTORS * SECTOR
 }
 
 /// Clusters of files and folders.
@@ -133,7 +136,7 @@ pub fn build(content: &EspContent) -> Result<SparseImage> {
                  clusters"
             ),
         )
-        .hint("raise `disk.esp` to 34 MiB or more")
+        .hint("raise `disk.esp` to 33 MiB or more")
         .into());
     };
     check_paths(&content.files)?;
@@ -408,12 +411,12 @@ mod tests {
     #[test]
     fn every_size_is_fat32_or_refused() {
         for (size, cluster) in [
-            (34 * MIB, Some(512)),
+            (33 * MIB, Some(512)),
             (256 * MIB, Some(2048)),
             (512 * MIB, Some(4096)),
             (1024 * MIB, Some(4096)),
             (100 * 1024 * MIB, Some(32_768)),
-            (33 * MIB, None),
+            (32 * MIB, None),
             (0, None),
         ] {
             assert_eq!(geometry(size).map(|g| g.cluster), cluster, "{size}");
