@@ -9,7 +9,7 @@ use resolvo::{Problem, Requirement, SolvableId, Solver, UnsolvableOrCancelled, V
 use super::provider::{Origin, Provider, Recommended, Scope};
 use super::relation::Term;
 use super::request::{Request, Wishes};
-use super::universe::{Field, Id, Universe};
+use super::universe::{Id, Universe};
 use crate::archive::SuiteIndex;
 use crate::failure::{Failure, Kind};
 
@@ -239,6 +239,7 @@ struct Teller<'t, 'u, 'a> {
     ruled_out: BTreeMap<usize, Vec<(usize, VersionSetId)>>,
     root: usize,
     told: BTreeSet<usize>,
+    told_conflicts: BTreeSet<(usize, usize, VersionSetId)>,
     lines: Vec<String>,
     asked: Vec<String>,
     excluded: BTreeSet<String>,
@@ -269,6 +270,7 @@ impl<'t, 'u, 'a> Teller<'t, 'u, 'a> {
             edges,
             ruled_out,
             told: BTreeSet::new(),
+            told_conflicts: BTreeSet::new(),
             lines: Vec::new(),
             asked: Vec::new(),
             excluded: BTreeSet::new(),
@@ -385,6 +387,7 @@ impl<'t, 'u, 'a> Teller<'t, 'u, 'a> {
             self.line(depth, format!("{package}: see above"));
             return;
         }
+        let from = self.lines.len();
         for (edge, target) in self.edges[node].clone() {
             match edge {
                 ConflictEdge::Conflict(ConflictCause::Excluded) => {
@@ -392,8 +395,8 @@ impl<'t, 'u, 'a> Teller<'t, 'u, 'a> {
                         || "unusable: its relations can't be read".to_owned(),
                         str::to_owned,
                     );
-                    self.excluded
-                        .insert(self.universe.records[id as usize].name.clone());
+                    let name = self.universe.records[id as usize].name.clone();
+                    self.excluded.insert(name);
                     self.line(depth, format!("{package} is {reason}"));
                     return;
                 }
@@ -401,7 +404,8 @@ impl<'t, 'u, 'a> Teller<'t, 'u, 'a> {
                     if let (Some(origin), Some(other)) = (
                         self.provider.origin(Requirement::Single(set)),
                         self.id(target),
-                    ) {
+                    ) && self.told_conflicts.insert((node, target, set))
+                    {
                         let other = self.package(other);
                         let (field, text) = (origin.field.name(), origin.text);
                         self.line(
@@ -413,39 +417,35 @@ impl<'t, 'u, 'a> Teller<'t, 'u, 'a> {
                 _ => {}
             }
         }
-        let requirements = self.requirements(node);
-        for (requirement, targets) in &requirements {
-            let Some(origin) = self.provider.origin(*requirement) else {
+        for (requirement, targets) in self.requirements(node) {
+            let Some(origin) = self.provider.origin(requirement) else {
                 continue;
             };
-            self.line(
-                depth,
-                format!("{package} {}: {}", field(origin.field), origin.text),
-            );
-            self.candidates(&origin, targets, depth + 1);
+            let (field, text) = (origin.field.name(), &origin.text);
+            self.line(depth, format!("{package} {field}: {text}"));
+            self.candidates(&origin, &targets, depth + 1);
         }
-        let from = self.lines.len();
         for (by, set) in self.ruled_out.get(&node).cloned().unwrap_or_default() {
-            if let (Some(origin), Some(by)) =
+            if let (Some(origin), Some(other)) =
                 (self.provider.origin(Requirement::Single(set)), self.id(by))
+                && self.told_conflicts.insert((by, node, set))
             {
-                let by = self.package(by);
-                let (field, text) = (field(origin.field), origin.text);
+                let other = self.package(other);
+                let (field, text) = (origin.field.name(), origin.text);
                 self.line(
                     depth,
-                    format!("{package} is ruled out by {by} {field}: {text}"),
+                    format!("{package} is ruled out by {other} {field}: {text}"),
                 );
             }
         }
-        if requirements.is_empty() && from == self.lines.len() && self.edges[node].is_empty() {
-            self.line(
-                depth,
-                format!("{package}, of which only one version can be installed"),
-            );
+        if self.lines.len() == from {
+            let ruled_out = self.ruled_out.contains_key(&node);
+            let end = if ruled_out {
+                ""
+            } else {
+                ", of which only one version can be installed"
+            };
+            self.line(depth, format!("{package}{end}"));
         }
     }
-}
-
-const fn field(field: Field) -> &'static str {
-    field.name()
 }

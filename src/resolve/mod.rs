@@ -13,9 +13,14 @@ pub mod relation;
 pub mod request;
 pub mod script_only;
 pub mod solve;
+mod table;
 pub mod universe;
 pub mod version;
+pub mod why;
 
 pub use lock::Lock;
 pub use solve::{Chosen, Reason, Resolution, resolve, resolve_holding};
 pub use universe::{Dropped, Field, Held};
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,7 @@ impl<'u, 'a> Provider<'u, 'a> {
             members.push(VersionSetId(interned.sets.len() as u32));
             interned.sets.push(Set {
                 name: Self::name_id(name),
-                members: ids.into_iter().map(|id| SolvableId::from_raw(id)).collect(),
+                members: ids.into_iter().map(SolvableId::from_raw).collect(),
                 forbids: false,
                 origin: number,
             });
@@ -144,7 +144,7 @@ impl<'u, 'a> Provider<'u, 'a> {
                 constrains.push(VersionSetId(interned.sets.len() as u32));
                 interned.sets.push(Set {
                     name: Self::name_id(name),
-                    members: ids.into_iter().map(|id| SolvableId::from_raw(id)).collect(),
+                    members: ids.into_iter().map(SolvableId::from_raw).collect(),
                     forbids: true,
                     origin: number,
                 });
