@@ -598,8 +598,7 @@ impl Plan {
         }
 
         let (algorithms, configurations) = configurations(&blobs);
-        let super_end =
-            fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
+        let super_end = fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
         let mut placer = Placer::new(super_end);
         for draft in &mut drafts {
             draft.offset = placer.place(draft.head, draft.tail);
@@ -737,6 +736,10 @@ fn put(area: &mut [u8], at: u64, bytes: &[u8]) {
     if let Some(room) = area.get_mut(at as usize..at as usize + bytes.len()) {
         room.copy_from_slice(bytes);
     } else {
-        debug_assert!(bytes.is_empty(), "{} bytes at {at} lie outside", bytes.len());
+        debug_assert!(
+            bytes.is_empty(),
+            "{} bytes at {at} lie outside",
+            bytes.len()
+        );
     }
 }
