@@ -1,0 +1,140 @@
+//! Compression of one chunk, and its reverse. Contexts are kept per thread: setting one up costs
+//! more than compressing a small file.
+
+use std::cell::RefCell;
+
+use zstd::zstd_safe::CParameter;
+
+use super::blob::{Codec, CodecSettings};
+
+/// A chunk's stored bytes do not decode to what its record says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{codec:?} data of {stored} bytes does not decode to {wanted} bytes")]
+pub struct DecodeError {
+    /// The codec.
+    pub codec: Codec,
+    /// Length of the compressed data.
+    pub stored: usize,
+    /// Length it should decode to.
+    pub wanted: usize,
+}
+
+struct Encoder {
+    settings: CodecSettings,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+thread_local! {
+    static ENCODER: RefCell<Option<Encoder>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The window of zstd frames for chunks of `chunk` bytes, as a power of two. A folded tail makes a
+/// chunk longer than its window, never the window larger than what the image's configuration record
+/// announces: the kernel allocates that much and refuses frames that need more
+/// (`fs/erofs/decompressor_zstd.c`).
+pub(super) const fn window_log(chunk: u32) -> u32 {
+    let log = chunk.next_power_of_two().trailing_zeros();
+    if log < 10 {
+        10
+    } else if log > 20 {
+        20
+    } else {
+        log
+    }
+}
+
+fn zstd_encoder(settings: CodecSettings) -> std::io::Result<zstd::bulk::Compressor<'static>> {
+    let mut zstd = zstd::bulk::Compressor::new(settings.level)?;
+    zstd.set_parameter(CParameter::WindowLog(window_log(settings.chunk)))?;
+    zstd.set_parameter(CParameter::ChecksumFlag(false))?;
+    zstd.set_parameter(CParameter::ContentSizeFlag(true))?;
+    zstd.set_parameter(CParameter::DictIdFlag(false))?;
+    Ok(zstd)
+}
+
+/// Compresses `raw` into `out`; the length, or `None` when it does not fit (or the codec is none).
+pub(super) fn encode(raw: &[u8], out: &mut [u8], settings: CodecSettings) -> Option<usize> {
+    match settings.codec {
+        Codec::None => None,
+        Codec::Lz4hc => lzzzz::lz4_hc::compress(raw, out, settings.level)
+            .ok()
+            .filter(|&len| len > 0),
+        Codec::Zstd => ENCODER.with_borrow_mut(|slot| {
+            if slot.as_ref().is_none_or(|e| e.settings != settings) {
+                *slot = Some(Encoder {
+                    settings,
+                    zstd: zstd_encoder(settings).ok()?,
+                });
+            }
+            slot.as_mut()?.zstd.compress_to_buffer(raw, out).ok()
+        }),
+    }
+}
+
+/// Decompresses `stored` to exactly `out.len()` bytes.
+///
+/// # Errors
+/// The data is damaged or has another length.
+pub(super) fn decode(codec: Codec, stored: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+    let error = || DecodeError {
+        codec,
+        stored: stored.len(),
+        wanted: out.len(),
+    };
+    let error_value = error();
+    let len = match codec {
+        Codec::None => None,
+        Codec::Lz4hc => lzzzz::lz4::decompress(stored, out).ok(),
+        Codec::Zstd => DECODER.with_borrow_mut(|slot| {
+            if slot.is_none() {
+                *slot = zstd::bulk::Decompressor::new().ok();
+            }
+            slot.as_mut()?.decompress_to_buffer(stored, out).ok()
+        }),
+    };
+    if len == Some(out.len()) {
+        Ok(())
+    } else {
+        Err(error_value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_stay_within_what_the_kernel_allocates() {
+        for (chunk, log) in [
+            (4096, 12),
+            (65536, 16),
+            (262_144, 18),
+            (1 << 20, 20),
+            (1 << 22, 20),
+        ] {
+            assert_eq!(window_log(chunk), log, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_an_error_not_other_bytes() {
+        let raw = b"abcabcabc".repeat(1000);
+        for codec in [Codec::Zstd, Codec::Lz4hc] {
+            let settings = CodecSettings {
+                codec,
+                level: 3,
+                chunk: 65536,
+            };
+            let mut out = vec![0; 4096];
+            let len = encode(&raw, &mut out, settings).unwrap();
+            let mut back = vec![0; raw.len()];
+            decode(codec, &out[..len], &mut back).unwrap();
+            assert_eq!(back, raw);
+            let mut short = vec![0; raw.len() - 1];
+            decode(codec, &out[..len], &mut short).unwrap_err();
+            let mut long = vec![0; raw.len() + 1];
+            decode(codec, &out[..len], &mut long).unwrap_err();
+        }
+    }
+}
