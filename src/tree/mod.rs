@@ -4,12 +4,15 @@
 //! the build's stamp. Hard links are nodes that share a [`LinkGroup`]; their metadata is equal.
 
 mod content;
+mod merge;
 mod path;
+pub mod usr_merge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use content::Content;
+pub use merge::merge;
 pub use path::{PathError, TreePath};
 
 /// Owner, mode and extended attributes of an inode.
