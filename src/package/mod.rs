@@ -1,5 +1,25 @@
 //! One `.deb` becomes one [`PackageObject`].
+//!
+//! [`compile`] reads the container ([`ar`]), decompresses its two archives ([`decompress`]), walks
+//! them ([`tarball`], [`pax`], [`control`]) and compiles each file's content into a blob.
+//! [`Compiler`] does so for many packages at once. Everything is bounded by [`limits`]. Maintainer
+//! scripts are not even read.
 
+pub mod ar;
+mod compile;
+mod compiler;
+pub mod control;
+pub mod decompress;
+pub mod limits;
 mod object;
+pub mod pax;
+pub mod tarball;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod xz;
 
+pub use compile::{DebError, DebId, compile, fuzz_parse, parse, parse_within};
+pub use compiler::{Compiler, compile_all};
 pub use object::{Control, Entry, EntryKind, PackageObject};

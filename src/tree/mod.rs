@@ -3,14 +3,22 @@
 //! A [`Tree`] maps each path to a [`Node`]. It knows no timestamps: every inode of an image carries
 //! the build's stamp. Hard links are nodes that share a [`LinkGroup`]; their metadata is equal.
 
+pub mod boot_files;
 mod content;
+pub mod glob;
+mod merge;
 mod path;
+mod prune;
+pub mod usr_merge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use boot_files::BootFiles;
 pub use content::Content;
+pub use merge::merge;
 pub use path::{PathError, TreePath};
+pub use prune::{PruneReport, prune};
 
 /// Owner, mode and extended attributes of an inode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,0 +1,232 @@
+//! Compiles many packages on every core, in bounded memory, while downloads still run.
+//!
+//! Each worker is a thread of its own that takes the largest package in waiting; what can be split
+//! further (blocks of an xz file, chunks of a blob) goes to rayon's pool. Workers may wait for the
+//! pool, the pool never waits for a worker, so that nothing can wait for itself. A package is begun
+//! only when its estimate fits into what is left of [`COMPILE_MEMORY`], or when it is alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::compile::{DebId, compile};
+use super::limits::{COMPILE_FACTOR, COMPILE_MEMORY, COMPILE_OVERHEAD};
+use super::object::PackageObject;
+use crate::erofs::CodecSettings;
+use crate::report::Progress;
+use crate::report::progress::Stage;
+
+struct Job {
+    index: usize,
+    id: DebId,
+    path: PathBuf,
+    size: u64,
+}
+
+impl Job {
+    fn memory(&self) -> u64 {
+        self.size
+            .saturating_mul(COMPILE_FACTOR)
+            .saturating_add(COMPILE_OVERHEAD)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Waiting jobs; the last is the largest, ties go to the lower index.
+    waiting: BTreeMap<(u64, std::cmp::Reverse<usize>), Job>,
+    done: BTreeMap<usize, Arc<PackageObject>>,
+    errors: BTreeMap<usize, anyhow::Error>,
+    submitted: usize,
+    under_way: usize,
+    memory: u64,
+    closed: bool,
+}
+
+impl State {
+    /// The largest job that fits beside those under way.
+    fn next_job(&mut self) -> Option<Job> {
+        let left = COMPILE_MEMORY.saturating_sub(self.memory);
+        let alone = self.under_way == 0;
+        let key = self
+            .waiting
+            .iter()
+            .rev()
+            .find(|(_, job)| alone || job.memory() <= left)
+            .map(|(key, _)| *key)?;
+        self.waiting.remove(&key)
+    }
+}
+
+struct Shared {
+    settings: CodecSettings,
+    stage: Stage,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            let failed = !state.errors.is_empty();
+            if failed {
+                state.waiting.clear();
+            }
+            let Some(job) = state.next_job() else {
+                if state.waiting.is_empty() && (state.closed || failed) {
+                    return;
+                }
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.under_way += 1;
+            state.memory = state.memory.saturating_add(job.memory());
+            drop(state);
+            self.stage.item(&job.id.name);
+            let result = compile(&job.path, &job.id, &self.settings);
+            self.stage.add(job.size);
+            state = self.lock();
+            state.under_way -= 1;
+            state.memory = state.memory.saturating_sub(job.memory());
+            match result {
+                Ok(object) => {
+                    state.done.insert(job.index, Arc::new(object));
+                }
+                Err(error) => {
+                    state.errors.insert(job.index, error);
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Compiles packages as they come in. Submit from any thread, then [`Compiler::finish`].
+pub struct Compiler {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiler")
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Compiler {
+    /// Starts as many workers as rayon's pool has threads. `total` is the size of all packages, for
+    /// the progress display, where it is known.
+    ///
+    /// # Errors
+    /// The machine refuses to start a thread.
+    pub fn new(
+        settings: CodecSettings,
+        progress: &Progress,
+        total: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let mut compiler = Self {
+            shared: Arc::new(Shared {
+                settings,
+                stage: progress.stage("compile", total),
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+            workers: Vec::new(),
+        };
+        for number in 0..rayon::current_num_threads() {
+            let shared = compiler.shared.clone();
+            let worker = std::thread::Builder::new()
+                .name(format!("compile-{number}"))
+                .spawn(move || shared.work())?;
+            compiler.workers.push(worker);
+        }
+        Ok(compiler)
+    }
+
+    /// Hands in the package `id` at `path`, which will stand at `index` of the result. Never waits.
+    ///
+    /// # Errors
+    /// The file can't be examined.
+    pub fn submit(&self, index: usize, id: DebId, path: &Path) -> anyhow::Result<()> {
+        use anyhow::Context as _;
+        let size = std::fs::metadata(path)
+            .with_context(|| format!("reading {} of {}", path.display(), id.name))?
+            .len();
+        let mut state = self.shared.lock();
+        state.submitted += 1;
+        let path = path.to_owned();
+        let job = Job {
+            index,
+            id,
+            path,
+            size,
+        };
+        state.waiting.insert((size, std::cmp::Reverse(index)), job);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    fn join(&mut self) -> anyhow::Result<()> {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+        let mut whole = true;
+        for worker in self.workers.drain(..) {
+            whole &= worker.join().is_ok();
+        }
+        anyhow::ensure!(whole, "a thread that compiles packages has panicked");
+        Ok(())
+    }
+
+    /// Waits for all packages and returns them by index.
+    ///
+    /// # Errors
+    /// Of the packages that failed, the error of the one with the lowest index.
+    pub fn finish(mut self) -> anyhow::Result<Vec<Arc<PackageObject>>> {
+        self.join()?;
+        let mut state = std::mem::take(&mut *self.shared.lock());
+        if let Some((_, error)) = state.errors.pop_first() {
+            return Err(error);
+        }
+        anyhow::ensure!(
+            state.done.len() == state.submitted,
+            "two packages were submitted under one index"
+        );
+        Ok(state.done.into_values().collect())
+    }
+}
+
+impl Drop for Compiler {
+    fn drop(&mut self) {
+        // Given up before `finish`: what waits is dropped, what is under way is waited for.
+        self.shared.lock().waiting.clear();
+        let _ = self.join();
+    }
+}
+
+/// Compiles `debs`; the result is in their order.
+///
+/// # Errors
+/// See [`compile`].
+pub fn compile_all(
+    debs: &[(DebId, PathBuf)],
+    settings: CodecSettings,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Arc<PackageObject>>> {
+    let compiler = Compiler::new(settings, progress, None)?;
+    for (index, (id, path)) in debs.iter().enumerate() {
+        compiler.submit(index, id.clone(), path)?;
+    }
+    compiler.finish()
+}

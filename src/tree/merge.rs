@@ -1,0 +1,353 @@
+//! Merges packages into one tree.
+//!
+//! Every path collects the entries that packages ship there; then each is decided on its own, so
+//! that the order of the packages does not matter. One entry is simply taken. Directories merge.
+//! Equal symbolic links are one. Everything else needs a `Replaces` (Debian Policy 7.6.1) that
+//! leaves a single package in possession, or it is an error: what dpkg would refuse to unpack is
+//! refused here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath, usr_merge};
+use crate::failure::{Failure, Kind as FailureKind};
+use crate::package::{Control, Entry, EntryKind, PackageObject};
+
+/// At most so many conflicts are written out.
+const SHOWN: usize = 20;
+
+/// An entry with its package.
+#[derive(Clone, Copy)]
+struct Shipped<'a> {
+    package: &'a Package<'a>,
+    entry: &'a Entry,
+}
+
+struct Package<'a> {
+    origin: Arc<str>,
+    object: &'a PackageObject,
+    /// For telling inodes of different packages apart.
+    number: usize,
+}
+
+impl Shipped<'_> {
+    fn name(&self) -> &str {
+        &self.package.object.control.name
+    }
+
+    fn is_dir(&self) -> bool {
+        matches!(self.entry.kind, EntryKind::Dir)
+    }
+
+    /// Path that the inode was first shipped under.
+    fn inode(&self) -> &TreePath {
+        match &self.entry.kind {
+            EntryKind::HardLink(first) => first,
+            _ => &self.entry.path,
+        }
+    }
+}
+
+/// Merges `objects`. `replaces(a, b)` tells whether package `a` may take over files of `b`
+/// ([`replaces`] in builds). Paths under `/bin`, `/lib` and so on move below `/usr`.
+///
+/// The result depends on the set of packages only, not on their order.
+///
+/// # Errors
+/// Conflicting files, and paths below something that is not a directory, as a [`Failure`] that
+/// names the packages and the paths.
+pub fn merge(
+    objects: &[Arc<PackageObject>],
+    replaces: impl Fn(&Control, &Control) -> bool,
+) -> anyhow::Result<Tree> {
+    let packages = sorted(objects)?;
+    let mut problems = Vec::new();
+    let mut paths: BTreeMap<TreePath, Vec<Shipped<'_>>> = BTreeMap::new();
+    for package in &packages {
+        for entry in &package.object.entries {
+            let shipped = Shipped { package, entry };
+            match destination(entry) {
+                Ok(path) => paths.entry(path).or_default().push(shipped),
+                Err(problem) => problems.push(format!("{} ships {problem}", shipped.name())),
+            }
+        }
+    }
+
+    let mut chosen: BTreeMap<TreePath, Shipped<'_>> = BTreeMap::new();
+    for (path, candidates) in paths {
+        match choose(&path, &candidates, &replaces) {
+            Ok(winner) => {
+                chosen.insert(path, winner);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+
+    let mut tree = Tree::new();
+    let links = link_groups(&chosen);
+    let contents = contents(&packages);
+    for (path, shipped) in &chosen {
+        let key = (shipped.package.number, shipped.inode().clone());
+        let Some(node) = node(*shipped, &contents, links.get(&key).copied()) else {
+            anyhow::bail!("{path} is a hard link to nothing in {}", shipped.name());
+        };
+        // Paths come in order, so that a parent that anybody ships is in the tree already.
+        match blocked(&tree, path) {
+            Some((at, owner)) => problems.push(format!(
+                "{path} of {} lies below {at} of {owner}, which is not a directory",
+                shipped.name()
+            )),
+            None => tree.insert(path.clone(), node),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(failure(problems).into());
+    }
+    usr_merge::complete(&mut tree);
+    Ok(tree)
+}
+
+fn failure(problems: Vec<String>) -> Failure {
+    let mut message = if let [one] = problems.as_slice() {
+        one.clone()
+    } else {
+        format!("the packages conflict in {} places:", problems.len())
+    };
+    if problems.len() > 1 {
+        for problem in problems.iter().take(SHOWN) {
+            message.push_str("\n  ");
+            message.push_str(problem);
+        }
+        if problems.len() > SHOWN {
+            message.push_str(&format!("\n  and {} more", problems.len() - SHOWN));
+        }
+    }
+    Failure::new(FailureKind::Unsatisfiable, message)
+        .hint("leave one of the packages out, or take versions that are made for each other")
+}
+
+/// The packages by name, `base-files` first: it owns the directories of the FHS.
+fn sorted(objects: &[Arc<PackageObject>]) -> anyhow::Result<Vec<Package<'_>>> {
+    let mut list: Vec<&PackageObject> = objects.iter().map(AsRef::as_ref).collect();
+    list.sort_by_key(|o| (o.control.name != "base-files", &o.control.name, o.deb));
+    for pair in list.windows(2) {
+        if let [a, b] = pair
+            && a.control.name == b.control.name
+        {
+            return Err(Failure::new(
+                FailureKind::Unsatisfiable,
+                format!(
+                    "package {} is there twice, in the versions {} and {}",
+                    a.control.name, a.control.version, b.control.version
+                ),
+            )
+            .into());
+        }
+    }
+    Ok(list
+        .into_iter()
+        .enumerate()
+        .map(|(number, object)| Package {
+            origin: object.control.name.as_str().into(),
+            object,
+            number,
+        })
+        .collect())
+}
+
+/// Where an entry goes. An alias that is shipped as a link stays, if it leads where it must.
+fn destination(entry: &Entry) -> Result<TreePath, String> {
+    if usr_merge::is_alias_path(&entry.path)
+        && let EntryKind::Symlink(target) = &entry.kind
+    {
+        let wanted = usr_merge::physical(&entry.path);
+        let leads = target.strip_prefix(b"/").unwrap_or(target);
+        if wanted.is_ok_and(|w| w.as_bytes() == leads) {
+            return Ok(entry.path.clone());
+        }
+        return Err(format!(
+            "{} as a link to `{}`; in a merged /usr it must lead to `usr{}`",
+            entry.path,
+            String::from_utf8_lossy(target),
+            entry.path
+        ));
+    }
+    usr_merge::physical(&entry.path).map_err(|error| error.to_string())
+}
+
+fn choose<'a>(
+    path: &TreePath,
+    candidates: &[Shipped<'a>],
+    replaces: &impl Fn(&Control, &Control) -> bool,
+) -> Result<Shipped<'a>, String> {
+    let Some((first, others)) = candidates.split_first() else {
+        return Err(format!("{path} is shipped by nobody"));
+    };
+    if others.is_empty() {
+        return Ok(*first);
+    }
+    if candidates.iter().all(Shipped::is_dir) {
+        return Ok(choose_dir(path, candidates).unwrap_or(*first));
+    }
+    let same_link = |other: &Shipped<'_>| match (&first.entry.kind, &other.entry.kind) {
+        (EntryKind::Symlink(a), EntryKind::Symlink(b)) => a == b,
+        _ => false,
+    };
+    if others.iter().all(same_link) {
+        return Ok(*first);
+    }
+    // One package with two entries: one under the alias, one under /usr. Nothing can decide.
+    let control = |s: &Shipped<'a>| &s.package.object.control;
+    let takes = |a: &Shipped<'a>, b: &Shipped<'a>| {
+        a.package.number != b.package.number && replaces(control(a), control(b))
+    };
+    // Two packages that replace each other decide nothing: dpkg goes by the order of unpacking.
+    let left: Vec<_> = candidates
+        .iter()
+        .filter(|c| !candidates.iter().any(|o| takes(o, c) && !takes(c, o)))
+        .collect();
+    match left.as_slice() {
+        [winner] => Ok(**winner),
+        _ => Err(conflict(path, candidates)),
+    }
+}
+
+fn conflict(path: &TreePath, candidates: &[Shipped<'_>]) -> String {
+    let described: Vec<_> = candidates
+        .iter()
+        .map(|c| {
+            let what = match &c.entry.kind {
+                EntryKind::Dir => "a directory".into(),
+                EntryKind::File(_) | EntryKind::HardLink(_) => "a file".into(),
+                EntryKind::Symlink(t) => format!("a link to `{}`", String::from_utf8_lossy(t)),
+                EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => "a device".into(),
+                EntryKind::Fifo => "a fifo".into(),
+            };
+            let control = &c.package.object.control;
+            format!("{} {} ({what})", control.name, control.version)
+        })
+        .collect();
+    format!(
+        "{path} is shipped by {}, and no `Replaces` says whose it is",
+        described.join(" and by ")
+    )
+}
+
+/// Whose directory it is: the first that ships it with other than plain permissions (an owner
+/// restricts or opens it on purpose, a plug-in merely needs it to be there), else the first.
+fn choose_dir<'a>(path: &TreePath, candidates: &[Shipped<'a>]) -> Option<Shipped<'a>> {
+    let plain = Meta::root(0o755);
+    let special = |c: &&Shipped<'a>| c.entry.meta != plain;
+    let winner = candidates.iter().find(special).or(candidates.first())?;
+    for other in candidates.iter().filter(special) {
+        if other.entry.meta != winner.entry.meta {
+            tracing::warn!(
+                "{path}: {} and {} ship this directory with different owners or modes; that of {} \
+                 is taken",
+                winner.name(),
+                other.name(),
+                winner.name()
+            );
+        }
+    }
+    Some(*winner)
+}
+
+type InodeKey = (usize, TreePath);
+
+/// Numbers for the inodes that more than one chosen path leads to, in path order.
+fn link_groups(chosen: &BTreeMap<TreePath, Shipped<'_>>) -> BTreeMap<InodeKey, LinkGroup> {
+    let mut names: BTreeMap<InodeKey, (usize, u64)> = BTreeMap::new();
+    let mut next = 0;
+    for shipped in chosen.values() {
+        if !matches!(
+            shipped.entry.kind,
+            EntryKind::File(_) | EntryKind::HardLink(_)
+        ) {
+            continue;
+        }
+        let key = (shipped.package.number, shipped.inode().clone());
+        let count = names.entry(key).or_insert((0, 0));
+        count.0 += 1;
+        if count.0 == 2 {
+            count.1 = next;
+            next += 1;
+        }
+    }
+    names
+        .into_iter()
+        .filter(|(_, (count, _))| *count > 1)
+        .map(|(key, (_, number))| (key, LinkGroup(number)))
+        .collect()
+}
+
+type Contents<'a> = BTreeMap<InodeKey, &'a Entry>;
+
+/// The first names of the inodes that hard links lead to.
+fn contents<'a>(packages: &'a [Package<'a>]) -> Contents<'a> {
+    let mut out = Contents::new();
+    for package in packages {
+        let entries = &package.object.entries;
+        let targets: BTreeSet<&TreePath> = entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                EntryKind::HardLink(first) => Some(first),
+                _ => None,
+            })
+            .collect();
+        for entry in entries {
+            if targets.contains(&entry.path) {
+                out.insert((package.number, entry.path.clone()), entry);
+            }
+        }
+    }
+    out
+}
+
+fn node(shipped: Shipped<'_>, contents: &Contents<'_>, link: Option<LinkGroup>) -> Option<Node> {
+    let entry = shipped.entry;
+    let mut meta = &entry.meta;
+    let file = |entry: &Entry| match &entry.kind {
+        EntryKind::File(blob) => Some(Kind::File {
+            content: Content::Blob(blob.clone()),
+            link,
+        }),
+        _ => None,
+    };
+    let kind = match &entry.kind {
+        EntryKind::Dir => Kind::Dir,
+        EntryKind::File(_) => file(entry)?,
+        EntryKind::HardLink(first) => {
+            // All names of an inode have its metadata, whatever a link's own header says.
+            let target = contents.get(&(shipped.package.number, first.clone()))?;
+            meta = &target.meta;
+            file(target)?
+        }
+        EntryKind::Symlink(target) => Kind::Symlink(target.clone()),
+        &EntryKind::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+        &EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+        EntryKind::Fifo => Kind::Fifo,
+    };
+    Some(Node {
+        meta: meta.clone(),
+        kind,
+        origin: Origin::Package(shipped.package.origin.clone()),
+    })
+}
+
+/// The nearest ancestor that exists, if it is not a directory.
+fn blocked(tree: &Tree, path: &TreePath) -> Option<(TreePath, String)> {
+    let mut at = path.parent();
+    while let Some(dir) = at {
+        if let Some(node) = tree.get(&dir) {
+            return (!node.is_dir()).then(|| (dir, owner(&node.origin)));
+        }
+        at = dir.parent();
+    }
+    None
+}
+
+fn owner(origin: &Origin) -> String {
+    let (Origin::Package(name) | Origin::Overlay(name) | Origin::Generated(name)) = origin;
+    name.to_string()
+}
