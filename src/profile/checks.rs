@@ -277,7 +277,7 @@ pub fn cmdline(text: &str) -> Result<(), String> {
             && text.len() <= 1024
             && text.is_ascii()
             && one_line(text)
-            && text.matches('"').count() % 2 == 0
+            && text.matches('"').count().is_multiple_of(2)
             && braces_known(text),
         "a word of printable ASCII; of `{…}` only `{serial}` is known",
     )

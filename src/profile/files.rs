@@ -1,5 +1,6 @@
 //! The files that a profile names: overlay directories, local packages, keyrings, keys.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -134,6 +135,35 @@ impl Loaded {
         Ok(Some(read_bounded(&path, MOST_KEYRING)?))
     }
 
+    /// The keyring files of all archives, by the text of `keyring:`; built-in ones are absent.
+    ///
+    /// # Errors
+    /// As [`Self::keyring`].
+    pub fn keyrings(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut out = BTreeMap::new();
+        for archive in &self.profile.archives {
+            let Some(bytes) = self.keyring(&archive.name)? else {
+                continue;
+            };
+            if out
+                .get(&archive.keyring)
+                .is_some_and(|other| *other != bytes)
+            {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!(
+                        "two archives name the keyring `{}` but mean different files",
+                        archive.keyring
+                    ),
+                )
+                .hint("give one of the files another name")
+                .into());
+            }
+            out.insert(archive.keyring.clone(), bytes);
+        }
+        Ok(out)
+    }
+
     /// The folder of signing keys that the profile names, relative to the file that names it.
     ///
     /// # Errors
@@ -169,9 +199,7 @@ impl Loaded {
                 .into());
             }
         }
-        for archive in &self.profile.archives {
-            self.keyring(&archive.name)?;
-        }
+        self.keyrings()?;
         Ok(())
     }
 
@@ -215,7 +243,7 @@ fn missing(node: &Node, path: &Path, what: &str) -> anyhow::Error {
 
 fn embedded_overlay(node: &Node, written: &str, out: &mut Vec<OverlayEntry>) -> Result<()> {
     let prefix = format!("{written}/");
-    let mut entries = std::collections::BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for (path, bytes) in embedded::FILES {
         let Some(rest) = format!("files/{path}")
             .strip_prefix(&prefix)

@@ -64,7 +64,7 @@ fn merge_record(base: &mut Node, over: Node, record: &'static Record, problems: 
         .into_iter()
         .partition(|entry| record.field(&entry.key).is_none());
     for removal in removals {
-        remove(entries, &removal, problems);
+        remove(entries, &removal, record, problems);
     }
     for entry in additions {
         let Some(field) = record.field(&entry.key) else {
@@ -141,10 +141,10 @@ fn add(entries: &mut Vec<Entry>, over: Entry, shape: &'static Shape, problems: &
 }
 
 /// The text by which an entry of a list is taken away.
-fn identity(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Scalar { text, .. } => Some(text),
-        Value::Map(_) => node.get("name").or_else(|| node.get("path"))?.text(),
+fn identity<'a>(node: &'a Node, shape: &Shape) -> Option<&'a str> {
+    match (shape, &node.value) {
+        (Shape::Record(record), Value::Map(_)) => node.get(record.identity?)?.text(),
+        (_, Value::Scalar { text, .. }) => Some(text),
         _ => None,
     }
 }
@@ -159,8 +159,18 @@ fn is_meant(key: &str, entry: &str, wanted: &str) -> bool {
         })
 }
 
-fn remove(entries: &mut [Entry], removal: &Entry, problems: &mut Vec<Problem>) {
+fn remove(
+    entries: &mut [Entry],
+    removal: &Entry,
+    record: &'static Record,
+    problems: &mut Vec<Problem>,
+) {
     let key = removal.key.trim_start_matches('-');
+    let of = match record.field(key).map(|field| &field.shape) {
+        Some(Shape::List(of)) => *of,
+        Some(other) => other,
+        None => return,
+    };
     let mut target = entries.iter_mut().find(|entry| entry.key == key);
     for item in removal.node.items() {
         let Some(wanted) = item.text() else { continue };
@@ -170,10 +180,10 @@ fn remove(entries: &mut [Entry], removal: &Entry, problems: &mut Vec<Problem>) {
             Some(Value::List(items)) => {
                 let before = items.len();
                 items.retain(|entry| {
-                    !identity(entry).is_some_and(|text| is_meant(key, text, wanted))
+                    !identity(entry, of).is_some_and(|text| is_meant(key, text, wanted))
                 });
                 gone = items.len() < before;
-                present = items.iter().filter_map(identity).collect();
+                present = items.iter().filter_map(|item| identity(item, of)).collect();
             }
             Some(Value::Map(pairs)) => {
                 let before = pairs.len();

@@ -9,7 +9,9 @@ mod embedded;
 mod files;
 mod load;
 mod merge;
+mod reference;
 mod rules;
+mod scaffold;
 pub mod schema;
 mod show;
 mod source;
@@ -19,6 +21,8 @@ mod yaml;
 
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
 pub use load::{LoadRequest, Loaded, load, parse_bytes};
+pub use reference::reference;
+pub use scaffold::scaffold;
 pub use schema::Profile;
 pub use show::LeafOrigin;
 
@@ -29,3 +33,6 @@ const ARGUMENT: &str = "command line";
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
     embedded::PROFILES.iter().copied()
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,8 @@ pub struct Problem {
     pub label: String,
     /// What to do next.
     pub hints: Vec<String>,
+    /// Whether the line must not be repeated on screens and in logs.
+    pub secret: bool,
 }
 
 impl Problem {
@@ -132,6 +134,7 @@ impl Problem {
             message: message.into(),
             label: String::new(),
             hints: Vec::new(),
+            secret: false,
         }
     }
 
@@ -142,6 +145,7 @@ impl Problem {
             message: message.into(),
             label: String::new(),
             hints: Vec::new(),
+            secret: false,
         }
     }
 
@@ -163,9 +167,10 @@ impl Problem {
         let mut failure = Failure::new(Kind::Usage, self.message.clone());
         if let Some(origin) = &self.origin {
             let (line, column) = origin.position();
-            failure = failure
-                .at(&origin.source.name, Some(line), Some(column))
-                .snippet(origin.excerpt(&self.label));
+            failure = failure.at(&origin.source.name, Some(line), Some(column));
+            if !self.secret {
+                failure = failure.snippet(origin.excerpt(&self.label));
+            }
         }
         failure.hints.clone_from(&self.hints);
         failure
@@ -182,7 +187,13 @@ pub fn failure(problems: &[Problem]) -> Failure {
         return Failure::new(Kind::Bug, "a profile was refused for no reason");
     };
     let mut failure = first.failure();
+    if rest.is_empty() {
+        return failure;
+    }
     let mut text = failure.snippet.take().unwrap_or_default();
+    for hint in failure.hints.drain(..) {
+        text.push_str(&format!("\n  hint: {hint}"));
+    }
     for problem in rest.iter().take(MOST_SHOWN - 1) {
         let other = problem.failure();
         text.push_str(&format!("\nerror: {other}"));
@@ -200,9 +211,7 @@ pub fn failure(problems: &[Problem]) -> Failure {
             problems.len() - MOST_SHOWN
         ));
     }
-    if !text.is_empty() {
-        failure.snippet = Some(text);
-    }
+    failure.snippet = Some(text);
     failure
 }
 

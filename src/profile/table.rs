@@ -50,7 +50,7 @@ pub enum Shape {
     /// One of some words.
     Choice(&'static [&'static str]),
     /// A list.
-    List(&'static Shape),
+    List(&'static Self),
     /// A mapping with known keys.
     Record(&'static Record),
     /// A mapping with free keys.
@@ -186,9 +186,9 @@ static OS: Record = Record {
             "id",
             checks::os_id,
             "Short name in file names, partition labels and os-release: 1 to 10 of `a-z`, `0-9`, \
-             `-`. Required.",
+             `-`.",
         ),
-        text("name", checks::os_name, "Name for people. Required."),
+        text("name", checks::os_name, "Name for people."),
         text(
             "version",
             checks::os_version,
@@ -208,11 +208,7 @@ static ARCHIVE: Record = Record {
     identity: Some("name"),
     required: &["name", "suites"],
     fields: &[
-        text(
-            "name",
-            checks::archive_name,
-            "Name in messages and pins. Required.",
-        ),
+        text("name", checks::archive_name, "Name in messages and pins."),
         text(
             "url",
             checks::url,
@@ -224,11 +220,7 @@ static ARCHIVE: Record = Record {
             Shape::Choice(&["debian", "debian-security"]),
             "Which of the mirror's trees, where `url` is absent.",
         ),
-        field(
-            "suites",
-            Shape::List(&SUITES),
-            "Suites such as `trixie`. Required.",
-        ),
+        field("suites", Shape::List(&SUITES), "Suites such as `trixie`."),
         field(
             "components",
             Shape::List(&SUITES),
@@ -311,11 +303,7 @@ static LOCAL_DEB: Record = Record {
     identity: Some("path"),
     required: &["path"],
     fields: &[
-        text(
-            "path",
-            checks::path,
-            "The file, relative to this one. Required.",
-        ),
+        text("path", checks::path, "The file, relative to this one."),
         field(
             "sha256",
             Shape::Sha256,
@@ -332,7 +320,7 @@ static KERNEL: Record = Record {
             "package",
             checks::kernel_package,
             "Package with the kernel, or a metapackage that depends on exactly one. `{arch}` stands \
-             for Debian's name of the architecture. Required.",
+             for Debian's name of the architecture.",
         ),
         field(
             "initrd_modules",
@@ -430,7 +418,7 @@ static USER: Record = Record {
     identity: Some("name"),
     required: &["name"],
     fields: &[
-        text("name", checks::account, "Login name. Required."),
+        text("name", checks::account, "Login name."),
         field(
             "uid",
             Shape::Integer {
@@ -478,7 +466,7 @@ static GROUP: Record = Record {
     identity: Some("name"),
     required: &["name"],
     fields: &[
-        text("name", checks::account, "Name. Required."),
+        text("name", checks::account, "Name."),
         field(
             "gid",
             Shape::Integer {

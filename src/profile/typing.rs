@@ -181,6 +181,12 @@ fn wrong_type(node: &Node, path: &str, expected: &str) -> Problem {
 }
 
 fn bad_value(node: &Node, path: &str, text: &str, expected: &str) -> Problem {
+    // What stands there may be a password.
+    if path.ends_with("password_hash") {
+        let mut problem = Problem::at(&node.origin, format!("`{path}` is not {expected}"));
+        problem.secret = true;
+        return problem;
+    }
     Problem::at(
         &node.origin,
         format!("`{path}` is `{}`; expected {expected}", shortened(text)),
