@@ -1,4 +1,14 @@
 //! The lock file: the exact inputs of a build.
+//!
+//! `file` reads and writes it, `make` makes one from a resolution and keeps what an older one
+//! promised, `diff` tells two apart.
+
+mod diff;
+mod file;
+mod make;
+
+pub use diff::{Change, Diff, diff};
+pub use make::{Inputs, Upgrade, profile_hash};
 
 use std::collections::BTreeMap;
 
@@ -39,6 +49,52 @@ pub struct Lock {
     /// Numbers of users and groups, by `user NAME` or `group NAME`.
     #[serde(default)]
     pub ids: BTreeMap<String, u32>,
+}
+
+/// The major version that this program reads and writes.
+pub const VERSION: u32 = 1;
+
+impl Lock {
+    /// `NAME.ARCH.lock`.
+    #[must_use]
+    pub fn file_name(profile: &str, arch: Arch) -> String {
+        format!("{profile}.{arch}.lock")
+    }
+
+    /// The package called `name`.
+    #[must_use]
+    pub fn package(&self, name: &str) -> Option<&LockedPackage> {
+        self.packages
+            .binary_search_by(|p| p.name.as_str().cmp(name))
+            .ok()
+            .and_then(|position| self.packages.get(position))
+    }
+
+    /// Whether the lock was made for a profile with this hash ([`profile_hash`]).
+    #[must_use]
+    pub fn matches(&self, profile_hash: Sha256) -> bool {
+        self.profile_hash == profile_hash
+    }
+
+    /// The lock's own hash, from which identifiers are derived.
+    #[must_use]
+    pub fn hash(&self) -> Sha256 {
+        Sha256::of(self.to_text().as_bytes())
+    }
+
+    /// Codecs whose version here is not the one in `codecs`: name, locked version, present version.
+    #[must_use]
+    pub fn other_codecs(&self, codecs: &BTreeMap<String, String>) -> Vec<(String, String, String)> {
+        let absent = || "absent".to_owned();
+        self.codecs
+            .iter()
+            .filter(|(name, version)| codecs.get(*name) != Some(version))
+            .map(|(name, version)| {
+                let present = codecs.get(name).cloned().unwrap_or_else(absent);
+                (name.clone(), version.clone(), present)
+            })
+            .collect()
+    }
 }
 
 /// One suite as it was signed.

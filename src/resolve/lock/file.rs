@@ -1,0 +1,219 @@
+//! The lock as a file: YAML with sorted keys and stable bytes, closed by a line that tells whether
+//! anything above it was changed.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use super::{Lock, VERSION};
+use crate::digest::Sha256;
+use crate::failure::{Failure, Kind};
+
+const HEADER: &str = "# made by hullwright lock; do not edit\n";
+const TRAILER: &str = "# SHA-256 of the lines above: ";
+
+/// The one key that every version of the format has.
+#[derive(Deserialize)]
+struct Major {
+    lock: u32,
+}
+
+impl Lock {
+    /// Reads a lock; `None` when there is no such file.
+    pub fn load(path: &Path) -> Result<Option<Self>> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(damaged(path, "it is not text").into())
+            }
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// Parses the text of a lock; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let major: Major = serde_yaml::from_str(text).map_err(|e| malformed(&e, path))?;
+        if major.lock != VERSION {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!(
+                    "the lock has format {}, this hullwright reads format {VERSION}",
+                    major.lock
+                ),
+            )
+            .at(path, Some(1), None)
+            .hint("use the hullwright that made it, or delete it and run `hullwright lock`")
+            .into());
+        }
+        let lock: Self = serde_yaml::from_str(text).map_err(|e| malformed(&e, path))?;
+        let whole = text.rfind(TRAILER).is_some_and(|at| {
+            text[at + TRAILER.len()..].trim_end() == Sha256::of(&text.as_bytes()[..at]).to_string()
+        });
+        if !whole {
+            return Err(damaged(path, "its closing checksum is not that of its lines").into());
+        }
+        for pair in lock.packages.windows(2) {
+            if let [a, b] = pair
+                && a.name >= b.name
+            {
+                return Err(
+                    damaged(path, &format!("{} is out of order or twice in it", b.name)).into(),
+                );
+            }
+        }
+        Ok(lock)
+    }
+
+    /// Writes the lock: to a temporary file beside it, then renamed over it.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let context = || format!("writing {}", path.display());
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::Builder::new()
+            .prefix(".lock-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(folder)
+            .with_context(context)?;
+        file.write_all(self.to_text().as_bytes())
+            .with_context(context)?;
+        file.as_file().sync_all().with_context(context)?;
+        file.persist(path).with_context(context)?;
+        Ok(())
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::from(HEADER);
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        let hash = Sha256::of(out.as_bytes());
+        let _ = writeln!(out, "{TRAILER}{hash}");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "lock: {}", self.lock)?;
+        writeln!(out, "profile: {}", scalar(&self.profile))?;
+        writeln!(out, "arch: {}", self.arch)?;
+        writeln!(
+            out,
+            "profile_hash: {}",
+            scalar(&self.profile_hash.to_string())
+        )?;
+        writeln!(out, "tool: {}", scalar(&self.tool))?;
+        map(
+            out,
+            "codecs",
+            self.codecs.iter().map(|(k, v)| (k, scalar(v))),
+        )?;
+        writeln!(out, "stamp: {}", self.stamp.seconds())?;
+        if self.allow_expired {
+            writeln!(out, "allow_expired: true")?;
+        }
+        list(out, "suites", &self.suites, |out, suite| {
+            writeln!(out, "- archive: {}", scalar(&suite.archive))?;
+            writeln!(out, "  name: {}", scalar(&suite.name))?;
+            writeln!(out, "  date: {}", suite.date)?;
+            writeln!(out, "  inrelease: {}", scalar(&suite.inrelease.to_string()))
+        })?;
+        list(out, "packages", &self.packages, |out, package| {
+            writeln!(out, "- name: {}", scalar(&package.name))?;
+            writeln!(out, "  version: {}", scalar(&package.version))?;
+            writeln!(out, "  architecture: {}", scalar(&package.architecture))?;
+            writeln!(out, "  archive: {}", scalar(&package.archive))?;
+            writeln!(out, "  suite: {}", scalar(&package.suite))?;
+            writeln!(out, "  path: {}", scalar(&package.path))?;
+            writeln!(out, "  size: {}", package.size)?;
+            writeln!(out, "  sha256: {}", scalar(&package.sha256.to_string()))?;
+            writeln!(out, "  why: {}", scalar(&package.why))
+        })?;
+        map(
+            out,
+            "files",
+            self.files.iter().map(|(k, v)| (k, scalar(&v.to_string()))),
+        )?;
+        map(out, "ids", self.ids.iter().map(|(k, v)| (k, v.to_string())))
+    }
+}
+
+fn list<T>(
+    out: &mut String,
+    key: &str,
+    items: &[T],
+    each: impl Fn(&mut String, &T) -> std::fmt::Result,
+) -> std::fmt::Result {
+    if items.is_empty() {
+        return writeln!(out, "{key}: []");
+    }
+    writeln!(out, "{key}:")?;
+    items.iter().try_for_each(|item| each(out, item))
+}
+
+fn map<'k>(
+    out: &mut String,
+    key: &str,
+    entries: impl Iterator<Item = (&'k String, String)>,
+) -> std::fmt::Result {
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return writeln!(out, "{key}: {{}}");
+    }
+    writeln!(out, "{key}:")?;
+    entries
+        .into_iter()
+        .try_for_each(|(k, v)| writeln!(out, "  {}: {v}", scalar(k)))
+}
+
+/// A string as a YAML scalar: plain where no reader could take it for anything else, otherwise in
+/// double quotes (YAML 1.2.2, section 5.7), with all but printable ASCII escaped.
+fn scalar(text: &str) -> String {
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-._/~".contains(c));
+    // Words that some version of YAML reads as a truth value or null.
+    let special = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    if word && !special.iter().any(|s| text.eq_ignore_ascii_case(s)) {
+        return text.to_owned();
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ => out += &format!("\\U{:08X}", u32::from(c)),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn malformed(error: &serde_yaml::Error, path: &Path) -> Failure {
+    let location = error.location();
+    Failure::new(
+        Kind::Usage,
+        format!("the lock can't be read: {}", error.without_snippet()),
+    )
+    .at(
+        path,
+        location.map(|l| l.line()),
+        location.map(|l| l.column()),
+    )
+    .hint("restore it from version control, or delete it and run `hullwright lock`")
+}
+
+fn damaged(path: &Path, what: &str) -> Failure {
+    Failure::new(
+        Kind::Usage,
+        format!("the lock was edited or damaged: {what}"),
+    )
+    .at(path, None, None)
+    .hint("restore it from version control, or delete it and run `hullwright lock`")
+}
