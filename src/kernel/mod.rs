@@ -15,4 +15,4 @@ mod unpack;
 pub use closure::{Closure, Missing};
 pub use modules::Module;
 pub use order::{ModuleIndex, Sources};
-pub use unpack::decompress;
+pub use unpack::{decompress, plain_path};

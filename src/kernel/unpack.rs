@@ -13,7 +13,7 @@ const SUFFIXES: [&str; 3] = [".gz", ".xz", ".zst"];
 
 /// `path` without a compression suffix: where the same module lies uncompressed.
 #[must_use]
-pub(super) fn plain_path(path: &str) -> &str {
+pub fn plain_path(path: &str) -> &str {
     SUFFIXES
         .iter()
         .find_map(|suffix| path.strip_suffix(suffix))
