@@ -1,9 +1,13 @@
 //! `manifest.json`: what an image is made of.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::resolve::Lock;
+use crate::tree::{Content, Origin, Tree};
 
 /// The manifest of a build. Reproducible: no times but the stamp, no paths of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +68,8 @@ pub struct Artefact {
 pub struct DiskSummary {
     /// Bytes, holes included.
     pub size: u64,
-    /// SHA-256 over the lines `OFFSET LENGTH SHA256\n` of the data extents, in order.
+    /// SHA-256 over the size and, of each data extent, offset, length and hash
+    /// (see [`crate::disk::write::disk_hash`]).
     pub sha256: Sha256,
     /// The data extents.
     pub extents: Vec<Extent>,
@@ -109,14 +114,31 @@ pub struct FileCounts {
     pub initrd: u64,
 }
 
-impl DiskSummary {
-    /// The summary of `extents`, which are in ascending order.
-    #[must_use]
-    pub fn new(size: u64, extents: Vec<Extent>) -> Self {
-        let lines: String = extents
-            .iter()
-            .map(|e| format!("{} {} {}\n", e.offset, e.length, e.sha256))
-            .collect();
-        Self { size, sha256: Sha256::of(lines.as_bytes()), extents }
+/// The packages of `lock` with what of them is in `tree`. Names of one inode count once each.
+#[must_use]
+pub fn packages(lock: &Lock, tree: &Tree) -> Vec<Package> {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (_, node) in tree.iter() {
+        let Origin::Package(name) = &node.origin else { continue };
+        if node.is_dir() {
+            continue;
+        }
+        let (files, bytes) = counts.entry(name).or_default();
+        *files += 1;
+        *bytes += node.content().map_or(0, Content::len);
     }
+    lock.packages
+        .iter()
+        .map(|package| {
+            let (files, bytes) = counts.get(package.name.as_str()).copied().unwrap_or_default();
+            Package {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                architecture: package.architecture.clone(),
+                sha256: package.sha256,
+                files,
+                bytes,
+            }
+        })
+        .collect()
 }
