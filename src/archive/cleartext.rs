@@ -17,7 +17,8 @@ impl Cleartext {
     /// The text as it is hashed (RFC 9580, section 7.2): CR LF between lines, none after the last.
     #[must_use]
     pub fn hashed_text(&self) -> String {
-        self.text.trim_end_matches('\n').replace('\n', "\r\n")
+        let text = self.text.strip_suffix('\n').unwrap_or(&self.text);
+        text.replace('\n', "\r\n")
     }
 }
 
@@ -36,6 +37,10 @@ pub enum FormError {
     /// A line of the text that begins with `-` without being escaped.
     #[error("line {0}: a line of the signed text begins with an unescaped dash")]
     Dash(usize),
+    /// A control character: some count as line ends when a text is hashed, but not when it is read,
+    /// so that lines could be hidden.
+    #[error("line {0}: the signed text has a control character")]
+    Control(usize),
     /// The file ends early.
     #[error("it is cut off: `{0}` is missing")]
     Truncated(&'static str),
@@ -81,7 +86,18 @@ pub fn parse(bytes: &[u8]) -> Result<Cleartext, FormError> {
     loop {
         match lines.next() {
             None => return Err(FormError::Truncated(SIGNATURE)),
+            Some((_, line))
+                if line.len() > 1
+                    && line != SIGNATURE
+                    && SIGNATURE.starts_with(line)
+                    && lines.clone().next().is_none() =>
+            {
+                return Err(FormError::Truncated(SIGNATURE));
+            }
             Some((_, SIGNATURE)) => break,
+            Some((number, line)) if line.chars().any(|c| c.is_control() && c != '\t') => {
+                return Err(FormError::Control(number));
+            }
             Some((number, line)) => {
                 let line = match line.strip_prefix('-') {
                     // Trailing blanks were trimmed, so an escaped empty line is a lone dash.

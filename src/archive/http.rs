@@ -556,9 +556,9 @@ fn oversize(what: &str, url: &str, limit: u64, declared: Option<u64>) -> FetchEr
     )
 }
 
-fn write_chunk(file: &mut impl Write, bytes: &[u8], path: &Path) -> Result<(), Failure> {
+fn write_chunk(file: &mut impl Write, bytes: &[u8], path: &Path) -> Result<()> {
     file.write_all(bytes)
-        .map_err(|e| environment("writing", path, &e))
+        .map_err(|e| environment("writing", path, &e).into())
 }
 
 fn rehash(mut file: &File, hash: &mut sha2::Sha256) -> io::Result<()> {
@@ -578,10 +578,10 @@ fn sidecar(partial: &Path) -> PathBuf {
 }
 
 /// Empties a partial file; its lock stays.
-fn discard(file: &File, partial: &Path) -> Result<(), Failure> {
+fn discard(file: &File, partial: &Path) -> Result<()> {
     let _ = fs::remove_file(sidecar(partial));
     file.set_len(0)
-        .map_err(|e| environment("emptying", partial, &e))
+        .map_err(|e| environment("emptying", partial, &e).into())
 }
 
 /// Copies verified content to `folder`, under its hash; what is there already with that content
@@ -614,4 +614,22 @@ pub(super) fn copy_out(from: &Path, folder: &Path, sha256: &Sha256) -> Result<()
         .map_err(|e| e.error)
         .with_context(|| format!("naming {}", to.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_while_downloading_names_the_file() {
+        let path = Path::new("/dev/full");
+        let mut full = OpenOptions::new().write(true).open(path).unwrap();
+        let error = write_chunk(&mut full, b"bytes", path).unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Environment);
+        assert!(
+            error
+                .to_string()
+                .starts_with("writing /dev/full: No space left")
+        );
+    }
 }

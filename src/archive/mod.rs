@@ -20,6 +20,10 @@ mod context;
 mod fetch;
 mod record;
 mod refresh;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use context::Context;
 pub use fetch::{export, fetch_packages};

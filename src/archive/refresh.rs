@@ -177,19 +177,16 @@ impl Suite<'_> {
 
     fn component(&self, release: &Release, base: &Base, component: &str) -> Result<Vec<Record>> {
         let index = |arch: &str| format!("{component}/binary-{arch}/Packages");
-        let mut records = match self.index(release, base, &index(self.architecture))? {
-            Some(records) => records,
-            None => {
-                return Err(Failure::new(
-                    Kind::Archive,
-                    format!(
-                        "suite `{}` of archive `{}` has no component `{component}` for {}",
-                        self.name, self.source.name, self.architecture
-                    ),
-                )
-                .hint("correct `components` of the archive in the profile")
-                .into());
-            }
+        let Some(mut records) = self.index(release, base, &index(self.architecture))? else {
+            return Err(Failure::new(
+                Kind::Archive,
+                format!(
+                    "suite `{}` of archive `{}` has no component `{component}` for {}",
+                    self.name, self.source.name, self.architecture
+                ),
+            )
+            .hint("correct `components` of the archive in the profile")
+            .into());
         };
         if release.separate_all {
             records.extend(
