@@ -1,32 +1,25 @@
-//! Builds the FAT32 image (Microsoft "FAT: General Overview of On-Disk Format", 1.03).
+//! Builds the FAT32 image: plan every cluster, then write each structure once.
 //!
 //! Always FAT32: firmware of small boards reads nothing else from a GPT, and takes a volume with too
-//! few clusters for FAT16 whatever its boot sector says.
+//! few clusters for FAT16 whatever its boot sector says. Files lie in one piece, in the order given.
+//! (fatfs 0.3 gives the dot entries of folders a long name, which fsck.vfat reports as damage, so it
+//! serves for reading only.)
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time};
 
+use super::format::{
+    ATTRIBUTE_ARCHIVE, ATTRIBUTE_DIRECTORY, ATTRIBUTE_LABEL, BACKUP, END_OF_CHAIN, ENTRY_LEN, FATS,
+    FIRST_CLUSTER, FS_INFO, FatTime, Geometry, LONG_NAME_UNITS, MAX_CLUSTERS, MIN_CLUSTERS,
+    MIN_RESERVED, RESERVED_ENTRIES, SECTOR, boot_sector, fs_info, long_entries, short_entry,
+};
+use super::names;
 use super::sparse::{PageMap, SparseImage};
 use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
-
-const SECTOR: u64 = 512;
-/// Reserved sectors as fatfs lays them out.
-const RESERVED_SECTORS: u64 = 8;
-/// Fewer clusters make a volume FAT16 by definition; the margin is for drivers that miscount, which
-/// the specification warns of.
-const MIN_CLUSTERS: u64 = 65_525 + 16;
-const MAX_CLUSTERS: u64 = 0x0fff_fff4;
-const DIRECTORY_ENTRY: u64 = 32;
-/// Sectors of the FSInfo sector and of the copy that belongs to the backup boot sector.
-const FS_INFO: u64 = 1;
-const BACKUP_FS_INFO: u64 = 7;
 
 /// A file on the partition.
 #[derive(Debug, Clone)]
@@ -52,51 +45,75 @@ pub struct EspContent {
     pub stamp: Stamp,
 }
 
-/// Cluster size and count of a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Geometry {
-    cluster: u64,
-    count: u64,
-}
-
-/// The largest of 4 KiB and less that still makes FAT32; more than 4 KiB only for volumes whose FATs
-/// would grow beyond 8 MiB.
+/// The geometry with the largest clusters, up to 4 KiB, that still make FAT32; more than 4 KiB only
+/// for volumes whose FATs would grow beyond 8 MiB.
 fn geometry(size: u64) -> Option<Geometry> {
     const GIB: u64 = 1 << 30;
     let largest = match size / GIB {
-        0..8 => 4096,
-        8..16 => 8192,
-        16..32 => 16_384,
-        _ => 32_768,
+        0..8 => 8,
+        8..16 => 16,
+        16..32 => 32,
+        _ => 64,
     };
-    std::iter::successors(Some(largest), |cluster| Some(cluster / 2))
-        .take_while(|cluster| *cluster >= SECTOR)
-        .map(|cluster| {
-            let sectors = (size / SECTOR).saturating_sub(RESERVED_SECTORS);
-            // Each cluster costs its bytes and an entry in both FATs.
-            let count = sectors * SECTOR / (cluster + 8);
-            Geometry { cluster, count }
-        })
-        .find(|g| (MIN_CLUSTERS..=MAX_CLUSTERS).contains(&g.count))
+    let sectors = u32::try_from(size / SECTOR).ok()?;
+    std::iter::successors(Some(largest), |n| Some(n / 2))
+        .take_while(|per_cluster| *per_cluster >= 1)
+        .find_map(|per_cluster| geometry_with(sectors, per_cluster))
 }
 
-/// Bytes that files of these paths and lengths occupy in clusters of 4 KiB, with their folders and
-/// the FAT of a volume of `size` bytes: to plan a partition before its files exist.
+fn geometry_with(sectors: u32, per_cluster: u8) -> Option<Geometry> {
+    let total = u64::from(sectors);
+    let per = u64::from(per_cluster);
+    // Each cluster costs its sectors and an entry of four bytes in both FATs.
+    let at_most = total.checked_sub(MIN_RESERVED)? * SECTOR / (per * SECTOR + 4 * FATS);
+    let fat = (4 * (at_most + 2)).div_ceil(SECTOR);
+    // Clusters begin at multiples of their size, which flash and page caches like.
+    let data = (MIN_RESERVED + FATS * fat).next_multiple_of(per);
+    let clusters = total.checked_sub(data)? / per;
+    if !(MIN_CLUSTERS..=MAX_CLUSTERS).contains(&clusters) {
+        return None;
+    }
+    Some(Geometry {
+        sectors,
+        sectors_per_cluster: per_cluster,
+        reserved: u16::try_from(data - FATS * fat).ok()?,
+        fat_sectors: u32::try_from(fat).ok()?,
+        clusters: u32::try_from(clusters).ok()?,
+    })
+}
+
+impl Geometry {
+    /// Bytes of a cluster.
+    fn cluster_len(&self) -> u64 {
+        u64::from(self.sectors_per_cluster) * SECTOR
+    }
+
+    fn fat_offset(&self, number: u64) -> u64 {
+        (u64::from(self.reserved) + number * u64::from(self.fat_sectors)) * SECTOR
+    }
+
+    fn cluster_offset(&self, cluster: u32) -> u64 {
+        self.fat_offset(FATS) + u64::from(cluster - FIRST_CLUSTER) * self.cluster_len()
+    }
+}
+
+/// Bytes of a partition of `size` bytes that files of these paths and lengths take, with folders and
+/// FATs: to plan a partition before its files exist.
 #[must_use]
 pub fn required_bytes(files: &[(&str, u64)], size: u64) -> u64 {
-    let cluster = geometry(size).map_or(4096, |g| g.cluster);
-    // An entry of four bytes for each cluster and for the two reserved numbers, in both FATs.
-    let count = geometry(size).map_or(size / cluster, |g| g.count);
-    let fats = 2 * (4 * (count + 2)).next_multiple_of(SECTOR);
-    clusters(files, cluster) * cluster + fats + RESERVED_SECTORS * SECTOR
+    let (cluster, overhead) = geometry(size).map_or((4096, MIN_RESERVED * SECTOR), |g| {
+        (g.cluster_len(), g.fat_offset(FATS))
+    });
+    clusters(files, cluster) * cluster + overhead
 }
 
 /// Clusters of files and folders.
 fn clusters(files: &[(&str, u64)], cluster: u64) -> u64 {
-    // Short entry and one long-name entry for every 13 characters.
-    let entry =
-        |name: &str| (1 + name.encode_utf16().count().div_ceil(13) as u64) * DIRECTORY_ENTRY;
-    let mut folders: std::collections::BTreeMap<&str, u64> = [("", DIRECTORY_ENTRY)].into();
+    // A short entry and one for every 13 characters of the long name.
+    let entry = |name: &str| {
+        ((1 + name.encode_utf16().count().div_ceil(LONG_NAME_UNITS)) * ENTRY_LEN) as u64
+    };
+    let mut folders: BTreeMap<&str, u64> = [("", ENTRY_LEN as u64)].into();
     let mut total = 0;
     for (path, len) in files {
         total += len.div_ceil(cluster);
@@ -104,7 +121,7 @@ fn clusters(files: &[(&str, u64)], cluster: u64) -> u64 {
         loop {
             let (parent, name) = at.rsplit_once('/').unwrap_or(("", at));
             let known = folders.contains_key(parent);
-            *folders.entry(parent).or_insert(2 * DIRECTORY_ENTRY) += entry(name);
+            *folders.entry(parent).or_insert(2 * ENTRY_LEN as u64) += entry(name);
             if known {
                 break;
             }
@@ -116,6 +133,160 @@ fn clusters(files: &[(&str, u64)], cluster: u64) -> u64 {
             .values()
             .map(|bytes| bytes.div_ceil(cluster))
             .sum::<u64>()
+}
+
+/// A folder being planned.
+#[derive(Debug, Default)]
+struct Folder {
+    entries: Vec<(String, Node)>,
+}
+
+#[derive(Debug)]
+enum Node {
+    File(Arc<[u8]>),
+    Folder(Folder),
+}
+
+impl Folder {
+    /// Adds a file below this folder. FAT ignores case: folders that differ in case alone are one,
+    /// files that do are an error.
+    fn add(&mut self, path: &str, data: &Arc<[u8]>) -> Result<()> {
+        let (name, rest) = match path.split_once('/') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (path, None),
+        };
+        if let Some(problem) = names::problem(name) {
+            anyhow::bail!("`{name}` can't be stored on the EFI system partition: {problem}");
+        }
+        let same = |known: &str| known.to_lowercase() == name.to_lowercase();
+        let existing = self.entries.iter_mut().find(|(known, _)| same(known));
+        match (existing, rest) {
+            (Some((_, Node::Folder(folder))), Some(rest)) => folder.add(rest, data),
+            (Some(_), _) => anyhow::bail!(
+                "`{name}` occurs twice in a folder of the EFI system partition, where case is ignored"
+            ),
+            (None, Some(rest)) => {
+                let mut folder = Self::default();
+                folder.add(rest, data)?;
+                self.entries.push((name.into(), Node::Folder(folder)));
+                Ok(())
+            }
+            (None, None) => {
+                u32::try_from(data.len()).context("a file on FAT can't be larger than 4 GiB")?;
+                self.entries.push((name.into(), Node::File(data.clone())));
+                Ok(())
+            }
+        }
+    }
+
+    /// Length of the folder's entries, `own` of which it has besides its content.
+    fn len(&self, own: usize) -> usize {
+        let mut taken = BTreeSet::new();
+        let entries: usize = self
+            .entries
+            .iter()
+            .map(|(name, _)| {
+                let long = names::choose(name, &mut taken).needs_long;
+                1 + if long {
+                    name.encode_utf16().count().div_ceil(LONG_NAME_UNITS)
+                } else {
+                    0
+                }
+            })
+            .sum();
+        (own + entries) * ENTRY_LEN
+    }
+}
+
+/// Writes structures to their places and hands out clusters.
+struct Writer {
+    geometry: Geometry,
+    map: PageMap,
+    fat: Vec<u8>,
+    time: FatTime,
+}
+
+impl Writer {
+    fn put(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+        self.map.seek(SeekFrom::Start(offset))?;
+        self.map
+            .write_all(data)
+            .with_context(|| format!("writing {} bytes at {offset} of the ESP", data.len()))
+    }
+
+    /// Takes the clusters for `len` bytes; no bytes have no cluster, which is number 0.
+    fn allocate(&mut self, len: usize) -> u32 {
+        let count = (len as u64).div_ceil(self.geometry.cluster_len()) as u32;
+        if count == 0 {
+            return 0;
+        }
+        let first = self.next_cluster();
+        for number in first + 1..first + count {
+            self.fat.extend_from_slice(&number.to_le_bytes());
+        }
+        self.fat.extend_from_slice(&END_OF_CHAIN.to_le_bytes());
+        first
+    }
+
+    fn next_cluster(&self) -> u32 {
+        (self.fat.len() / 4) as u32
+    }
+
+    /// Writes a folder whose clusters begin at `cluster`, beginning with the entries in `bytes`, then
+    /// everything below it.
+    fn folder(&mut self, folder: &Folder, cluster: u32, mut bytes: Vec<u8>) -> Result<()> {
+        let mut taken = BTreeSet::new();
+        let mut below = Vec::new();
+        for (name, node) in &folder.entries {
+            let names = names::choose(name, &mut taken);
+            let (first, attribute, len) = match node {
+                Node::File(data) => {
+                    let first = self.allocate(data.len());
+                    if first != 0 {
+                        self.put(self.geometry.cluster_offset(first), data)?;
+                    }
+                    (first, ATTRIBUTE_ARCHIVE, data.len() as u32)
+                }
+                Node::Folder(child) => {
+                    let first = self.allocate(child.len(2));
+                    below.push((child, first));
+                    (first, ATTRIBUTE_DIRECTORY, 0)
+                }
+            };
+            if names.needs_long {
+                bytes.extend(long_entries(name, &names.short).concat());
+            }
+            bytes.extend(short_entry(&names.short, attribute, first, len, self.time));
+        }
+        self.put(self.geometry.cluster_offset(cluster), &bytes)?;
+        // The root is cluster 0 where it is somebody's parent (section 6.5).
+        let parent = if cluster == FIRST_CLUSTER { 0 } else { cluster };
+        for (child, first) in below {
+            let mut dots = Vec::new();
+            for (name, at) in [(b".          ", first), (b"..         ", parent)] {
+                dots.extend(short_entry(name, ATTRIBUTE_DIRECTORY, at, 0, self.time));
+            }
+            self.folder(child, first, dots)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what describes the volume, when all clusters are handed out.
+    fn finish(mut self, serial: u32, label: [u8; 11]) -> Result<SparseImage> {
+        let boot = boot_sector(&self.geometry, serial, label);
+        let next = self.next_cluster();
+        let free = self.geometry.clusters - (next - FIRST_CLUSTER);
+        let info = fs_info(free, if free == 0 { u32::MAX } else { next });
+        for at in [0, BACKUP] {
+            self.put(at * SECTOR, &boot)?;
+            self.put((at + FS_INFO) * SECTOR, &info)?;
+        }
+        let fat = std::mem::take(&mut self.fat);
+        for number in 0..FATS {
+            self.put(self.geometry.fat_offset(number), &fat)?;
+        }
+        Ok(self.map.finish())
+    }
 }
 
 /// The partition's image.
@@ -132,93 +303,44 @@ pub fn build(content: &EspContent) -> Result<SparseImage> {
         return Err(Failure::new(
             Kind::DoesNotFit,
             format!(
-                "an EFI system partition of {size} bytes can't be FAT32, which needs {MIN_CLUSTERS} \
-                 clusters"
+                "an EFI system partition of {size} bytes can't be FAT32: it needs {MIN_CLUSTERS} \
+                 clusters of 512 bytes to 32 KiB"
             ),
         )
-        .hint("raise `disk.esp` to 33 MiB or more")
+        .hint("set `disk.esp` to 33 MiB or more")
         .into());
     };
-    check_paths(&content.files)?;
+    let label = label(&content.label)?;
+    let mut root = Folder::default();
+    for file in &content.files {
+        root.add(&file.path, &file.data)
+            .with_context(|| format!("adding {} to the ESP", file.path))?;
+    }
     let lens: Vec<_> = content
         .files
         .iter()
         .map(|f| (f.path.as_str(), f.data.len() as u64))
         .collect();
-    let needed = clusters(&lens, geometry.cluster);
-
-    set_time(content.stamp);
-    let mut map = PageMap::new(size);
-    let options = FormatVolumeOptions::new()
-        .fat_type(FatType::Fat32)
-        .bytes_per_cluster(geometry.cluster as u32)
-        .volume_id(content.serial)
-        .volume_label(label(&content.label)?);
-    fatfs::format_volume(&mut map, options).context("formatting the EFI system partition")?;
-    {
-        let options = FsOptions::new().time_provider(&STAMPED);
-        let fs = FileSystem::new(&mut map, options).context("opening the EFI system partition")?;
-        let free = u64::from(
-            fs.stats()
-                .context("counting free clusters")?
-                .free_clusters(),
-        );
-        // The root directory's first cluster is counted in `needed` and taken already.
-        if needed > free + 1 {
-            return Err(does_not_fit(
-                &lens,
-                needed * geometry.cluster,
-                (free + 1) * geometry.cluster,
-            ));
-        }
-        write_files(&fs, &content.files)?;
-        fs.unmount().context("finishing the EFI system partition")?;
+    let needed = clusters(&lens, geometry.cluster_len());
+    if needed > geometry.clusters.into() {
+        return Err(does_not_fit(&lens, needed, &geometry));
     }
-    copy_fs_info(&mut map)?;
-    Ok(map.finish())
+    let mut writer = Writer {
+        geometry,
+        map: PageMap::new(size),
+        fat: RESERVED_ENTRIES
+            .iter()
+            .flat_map(|e| e.to_le_bytes())
+            .collect(),
+        time: FatTime::new(content.stamp),
+    };
+    let first = writer.allocate(root.len(1));
+    let label_entry = short_entry(&label, ATTRIBUTE_LABEL, 0, 0, writer.time);
+    writer.folder(&root, first, label_entry.to_vec())?;
+    writer.finish(content.serial, label)
 }
 
-fn write_files(fs: &FileSystem<&mut PageMap>, files: &[EspFile]) -> Result<()> {
-    let root = fs.root_dir();
-    let mut made = BTreeSet::new();
-    for file in files {
-        let path = &file.path;
-        for (at, _) in path.match_indices('/') {
-            // FAT names are equal whatever their case.
-            if made.insert(path[..at].to_ascii_uppercase()) {
-                root.create_dir(&path[..at])
-                    .with_context(|| format!("creating {} on the ESP", &path[..at]))?;
-            }
-        }
-        let write = || -> std::io::Result<()> {
-            let mut target = root.create_file(path)?;
-            target.write_all(&file.data)?;
-            target.flush()
-        };
-        write().with_context(|| format!("writing {path} to the ESP"))?;
-    }
-    Ok(())
-}
-
-/// Paths are relative, without empty or dotted components, and unique without regard to case: two
-/// that differ in case alone would be one file.
-fn check_paths(files: &[EspFile]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for file in files {
-        let path = &file.path;
-        ensure!(
-            path.split('/').all(|part| !matches!(part, "" | "." | "..")),
-            "`{path}` is no path on an EFI system partition"
-        );
-        ensure!(
-            seen.insert(path.to_ascii_uppercase()),
-            "`{path}` occurs twice on the EFI system partition (FAT ignores case)"
-        );
-    }
-    Ok(())
-}
-
-fn does_not_fit(files: &[(&str, u64)], needed: u64, room: u64) -> anyhow::Error {
+fn does_not_fit(files: &[(&str, u64)], clusters: u64, geometry: &Geometry) -> anyhow::Error {
     let mut largest = files.to_vec();
     largest.sort_by_key(|(path, len)| (std::cmp::Reverse(*len), *path));
     let list: Vec<_> = largest
@@ -226,6 +348,8 @@ fn does_not_fit(files: &[(&str, u64)], needed: u64, room: u64) -> anyhow::Error 
         .take(3)
         .map(|(path, len)| format!("{path} ({len} bytes)"))
         .collect();
+    let needed = clusters * geometry.cluster_len();
+    let room = u64::from(geometry.clusters) * geometry.cluster_len();
     Failure::new(
         Kind::DoesNotFit,
         format!(
@@ -248,78 +372,12 @@ fn label(text: &str) -> Result<[u8; 11]> {
     Ok(label)
 }
 
-/// The backup boot sector comes with its own FSInfo (section 5), which fatfs leaves empty.
-fn copy_fs_info(map: &mut PageMap) -> Result<()> {
-    let mut sector = [0; SECTOR as usize];
-    map.seek(SeekFrom::Start(FS_INFO * SECTOR))?;
-    map.read_exact(&mut sector).context("reading FSInfo")?;
-    map.seek(SeekFrom::Start(BACKUP_FS_INFO * SECTOR))?;
-    map.write_all(&sector).context("writing the copy of FSInfo")
-}
-
-/// fatfs asks a `'static` provider for the time, so the stamp of the image being built waits in the
-/// thread that builds it.
-#[derive(Debug)]
-struct Stamped;
-
-static STAMPED: Stamped = Stamped;
-
-thread_local! {
-    static NOW: Cell<DateTime> = const { Cell::new(EPOCH) };
-}
-
-/// The first moment that FAT can store.
-const EPOCH: DateTime = DateTime {
-    date: Date {
-        year: 1980,
-        month: 1,
-        day: 1,
-    },
-    time: Time {
-        hour: 0,
-        min: 0,
-        sec: 0,
-        millis: 0,
-    },
-};
-
-fn set_time(stamp: Stamp) {
-    NOW.set(fat_time(stamp));
-}
-
-/// UTC, in FAT's resolution of two seconds and range of 1980 to 2107.
-fn fat_time(stamp: Stamp) -> DateTime {
-    const FIRST: u64 = 315_532_800;
-    const LAST: u64 = 4_354_819_198;
-    let seconds = stamp.seconds().clamp(FIRST, LAST) & !1;
-    der::DateTime::from_unix_duration(Duration::from_secs(seconds)).map_or(EPOCH, |at| DateTime {
-        date: Date {
-            year: at.year(),
-            month: at.month().into(),
-            day: at.day().into(),
-        },
-        time: Time {
-            hour: at.hour().into(),
-            min: at.minutes().into(),
-            sec: at.seconds().into(),
-            millis: 0,
-        },
-    })
-}
-
-impl fatfs::TimeProvider for Stamped {
-    fn get_current_date(&self) -> Date {
-        NOW.get().date
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        NOW.get()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
+    use std::io::{Cursor, Read as _};
+
+    use fatfs::{Date, FatType, FileSystem, FsOptions};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::failure::kind_of;
@@ -419,7 +477,7 @@ mod tests {
             (32 * MIB, None),
             (0, None),
         ] {
-            assert_eq!(geometry(size).map(|g| g.cluster), cluster, "{size}");
+            assert_eq!(geometry(size).map(|g| g.cluster_len()), cluster, "{size}");
             if let Some(cluster) = cluster {
                 let image = build(&content(size, &[("a", 1)])).unwrap();
                 let (_, first) = image.extents().next().unwrap();
@@ -440,7 +498,7 @@ mod tests {
             let fs = FileSystem::new(Cursor::new(bytes), FsOptions::new()).unwrap();
             u64::from(fs.stats().unwrap().free_clusters()) + 1
         };
-        let full = (free * geometry.cluster) as usize;
+        let full = (free * geometry.cluster_len()) as usize;
         assert!(build(&content(size, &[("a", full)])).is_ok());
         let error = build(&content(size, &[("a", full + 1)])).unwrap_err();
         assert_eq!(kind_of(&error), Kind::DoesNotFit);
@@ -465,12 +523,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn times_outside_of_the_range_are_clamped() {
-        let year = |seconds| fat_time(Stamp::from_seconds(seconds)).date.year;
-        assert_eq!(
-            (year(0), year(u64::MAX), year(1_767_225_600)),
-            (1980, 2107, 2026)
-        );
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn whatever_is_written_reads_back(
+            files in proptest::collection::btree_map(
+                ("[a-c]{1,2}", "[a-zA-Z0-9 ._~+-]{0,20}[a-z0-9]"), 0..3000_usize, 0..40),
+        ) {
+            let mut seen = BTreeSet::new();
+            let files: Vec<_> = files
+                .into_iter()
+                .map(|((dir, name), len)| (format!("{dir}/x{name}"), len))
+                .filter(|(path, _)| seen.insert(path.to_lowercase()))
+                .collect();
+            let list: Vec<_> = files.iter().map(|(path, len)| (path.as_str(), *len)).collect();
+            let wanted = content(33 * MIB, &list);
+            let fs = FileSystem::new(Cursor::new(flat(&build(&wanted).unwrap())), FsOptions::new()).unwrap();
+            for file in &wanted.files {
+                let mut data = Vec::new();
+                fs.root_dir().open_file(&file.path).unwrap().read_to_end(&mut data).unwrap();
+                prop_assert!(data == *file.data, "{}", file.path);
+            }
+        }
     }
 }

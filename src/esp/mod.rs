@@ -2,6 +2,8 @@
 
 pub mod content;
 pub mod fat;
+pub mod format;
+pub mod names;
 pub mod sparse;
 
 pub use content::{boot_entry_name, loader_conf};
