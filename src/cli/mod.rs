@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod environment;
 mod fetch;
+mod image;
 mod init;
 mod inspect;
 mod interrupt;
