@@ -5,6 +5,7 @@
 
 mod content;
 mod path;
+pub mod policy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
