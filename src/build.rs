@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
 use crate::disk::{self, ContentSizes, ImageLayout, Role};
-use crate::erofs::{self, ImageOptions, Plan};
+use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind};
 use crate::initrd::{self, Initrd, InitrdInput};
@@ -23,7 +23,7 @@ use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
 use crate::resolve::{Lock, obtain};
-use crate::sign::{KeySet, Signer as _, authenticode};
+use crate::sign::{KeySet, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
 use crate::tree::policy::{self, PolicyInput, PolicyReport};
@@ -176,7 +176,7 @@ struct Assembled {
 fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assembled> {
     let stage = inputs.archive.progress.stage("tree", None);
     let profile = &inputs.loaded.profile;
-    let mut tree = tree::merge::merge(objects, tree::merge::replaces)?;
+    let mut tree = tree::merge(objects)?;
     let boot = tree::boot_files::take(&mut tree, profile.arch)?;
     let pruned = tree::prune(&mut tree, &profile.root.prune)?;
     for rule in &pruned.unmatched {

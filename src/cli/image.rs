@@ -27,7 +27,7 @@ impl Image {
         let entry = self.table.by_type(ESP_TYPE).ok_or_else(|| {
             Failure::new(Kind::Usage, format!("{} has no ESP", self.disk.display()))
         })?;
-        Ok((entry.offset(), entry.size()))
+        Ok((entry.offset(), entry.len()))
     }
 }
 

@@ -8,7 +8,9 @@ mod content;
 pub mod glob;
 mod merge;
 mod path;
+pub mod policy;
 mod prune;
+mod replaces;
 pub mod usr_merge;
 
 use std::collections::BTreeMap;
