@@ -196,7 +196,7 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
                 }
                 OverlayKind::Symlink(target) => tree::Kind::Symlink(target),
             },
-            from: entry.from.into(),
+            source: entry.from.into(),
         })
         .collect();
     let report = policy::apply(
