@@ -234,6 +234,12 @@ impl<'a> Universe<'a> {
     fn exclude(&mut self, wishes: &Wishes) {
         let mut excluded = BTreeMap::new();
         for name in &wishes.excluded {
+            if self.of_name(name).is_empty() {
+                tracing::warn!(
+                    package = name,
+                    "packages.exclude names what no archive offers"
+                );
+            }
             for id in self.of_name(name) {
                 excluded.insert(*id, "excluded by the profile's packages.exclude".to_owned());
             }
