@@ -126,20 +126,21 @@ pub fn conflict(
     suites: &[SuiteIndex],
 ) -> Result<Failure> {
     let mut requests = wishes.requests.clone();
-    // The solver names the requests that led to its contradiction; fewer may do.
-    if let Some(story) = contradiction(universe, &requests)? {
+    // The solver names the requests that led to its contradiction; where those alone still have no
+    // solution, the others need no mention, and perhaps fewer will do.
+    if let Some(story) = contradiction(universe, &requests)?
+        && contradiction(universe, &story.requests)?.is_some()
+    {
         requests = story.requests;
     }
     let mut position = 0;
     while requests.len() > 1 && requests.len() <= REQUESTS && position < requests.len() {
         let mut fewer = requests.clone();
         fewer.remove(position);
-        match contradiction(universe, &fewer)? {
-            Some(story) => {
-                requests = story.requests;
-                position = 0;
-            }
-            None => position += 1,
+        if contradiction(universe, &fewer)?.is_some() {
+            requests = fewer;
+        } else {
+            position += 1;
         }
     }
     let Some(mut story) = contradiction(universe, &requests)? else {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
 
 /// Everything a build needs to know besides the profile. See the design's Contracts, "Lock".
@@ -74,6 +75,35 @@ impl Lock {
     #[must_use]
     pub fn matches(&self, profile_hash: Sha256) -> bool {
         self.profile_hash == profile_hash
+    }
+
+    /// Fails when the lock was made for another state of the profile; `path` is for the message.
+    pub fn require_match(
+        &self,
+        profile_hash: Sha256,
+        path: &std::path::Path,
+    ) -> anyhow::Result<()> {
+        if self.matches(profile_hash) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Usage,
+            "the lock was made for another state of the profile's archives, packages or kernel",
+        )
+        .at(path, None, None)
+        .hint(format!(
+            "run `hullwright lock {}` and keep the new lock",
+            self.profile
+        ))
+        .into())
+    }
+
+    /// The suite `name` of `archive` as it was signed when the lock was made.
+    #[must_use]
+    pub fn suite(&self, archive: &str, name: &str) -> Option<&LockedSuite> {
+        self.suites
+            .iter()
+            .find(|s| s.archive == archive && s.name == name)
     }
 
     /// The lock's own hash, from which identifiers are derived.

@@ -24,4 +24,6 @@ pub use solve::{Chosen, Reason, Resolution, resolve, resolve_holding};
 pub use universe::{Dropped, Field, Held};
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

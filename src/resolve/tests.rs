@@ -535,20 +535,26 @@ fn a_lock_round_trips_and_a_changed_one_is_refused() {
             text.replace("user sshd\": 991", "user sshd\": 992"),
             "checksum",
         ),
-        ("bit", text.replace("b Depends", "c Depends"), ""),
+        ("bit", text.replace("a Depends", "c Depends"), "checksum"),
         ("cut off", text[..text.len() - 10].to_owned(), "checksum"),
         ("key", text.replace("stamp:", "stmp:"), "stmp"),
         ("appended", format!("{text}x: 1\n"), ""),
         ("empty", String::new(), ""),
     ] {
-        if changed == text {
-            continue;
-        }
+        assert_ne!(changed, text, "{case}");
         let error = parse(&changed).unwrap_err();
         assert_eq!(kind_of(&error), Kind::Usage, "{case}");
         assert!(error.to_string().contains(message), "{case}: {error}");
         assert!(failure_of(&error).unwrap().place.is_some(), "{case}");
     }
+    let mut stray = lock.clone();
+    stray.packages[0].path = "pool/../../x".into();
+    assert!(
+        parse(&stray.to_text())
+            .unwrap_err()
+            .to_string()
+            .contains("leaves the archive")
+    );
     let error = parse(&text.replace("size: 1000", "size: many")).unwrap_err();
     let place = failure_of(&error).unwrap().place.clone().unwrap();
     assert!(place.line.is_some() && place.column.is_some());
@@ -630,7 +636,10 @@ fn ids_of_an_older_lock_stay() {
     assert_eq!(new.ids["user sshd"], 77);
     assert_eq!(new.ids["user gone"], 78);
     assert!(new.matches(lock::profile_hash(&profile(&["a"]))));
-    assert!(!new.matches(lock::profile_hash(&profile(&["a", "b"]))));
+    let other = lock::profile_hash(&profile(&["a", "b"]));
+    assert!(!new.matches(other));
+    let error = new.require_match(other, std::path::Path::new("test.x86_64.lock"));
+    assert_eq!(kind_of(&error.unwrap_err()), Kind::Usage);
 }
 
 #[test]

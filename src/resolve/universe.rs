@@ -234,6 +234,12 @@ impl<'a> Universe<'a> {
     fn exclude(&mut self, wishes: &Wishes) {
         let mut excluded = BTreeMap::new();
         for name in &wishes.excluded {
+            if self.of_name(name).is_empty() {
+                tracing::warn!(
+                    package = name,
+                    "packages.exclude names what no archive offers"
+                );
+            }
             for id in self.of_name(name) {
                 excluded.insert(*id, "excluded by the profile's packages.exclude".to_owned());
             }
@@ -354,53 +360,38 @@ impl<'a> Universe<'a> {
     /// for Conflicts and Breaks, where `:any` means every architecture.
     #[must_use]
     pub fn satisfiers(&self, term: &Term<'_>, forbidding: bool) -> Vec<(u32, Vec<Id>)> {
-        let mut found = Vec::new();
-        let real: Vec<Id> = self
-            .of_name(term.name)
-            .iter()
-            .copied()
-            .filter(|id| {
-                let record = self.records[*id as usize];
-                fits_arch(
+        let wanted = term.version;
+        let meets = |version: Option<&str>| {
+            wanted.is_none_or(|(op, wanted)| version.is_some_and(|v| op.holds(v, wanted)))
+        };
+        let mut matching: BTreeMap<u32, Vec<Id>> = BTreeMap::new();
+        for id in self.of_name(term.name) {
+            let record = self.records[*id as usize];
+            if meets(Some(&record.version))
+                && fits_arch(
                     term.qualifier,
                     None,
                     &record.multi_arch,
                     self.arch,
                     forbidding,
-                ) && term
-                    .version
-                    .is_none_or(|(op, wanted)| op.holds(&record.version, wanted))
-            })
-            .collect();
-        if let Some(first) = real.first() {
-            found.push((self.number(*first), real));
-        }
-        let mut providers: BTreeMap<_, Vec<Id>> = BTreeMap::new();
-        let from = self.provides.partition_point(|p| p.name < term.name);
-        for provided in self.provides[from..]
-            .iter()
-            .take_while(|p| p.name == term.name)
-        {
-            let record = self.records[provided.record as usize];
-            let fits = record.name != term.name
-                && fits_arch(
-                    term.qualifier,
-                    provided.qualifier,
-                    &record.multi_arch,
-                    self.arch,
-                    forbidding,
                 )
-                && match (term.version, provided.version) {
-                    (None, _) => true,
-                    (Some(_), None) => false,
-                    (Some((op, wanted)), Some(version)) => op.holds(version, wanted),
-                };
-            if fits {
-                let number = self.number(provided.record);
-                providers.entry(number).or_default().push(provided.record);
+            {
+                matching.entry(self.number(*id)).or_default().push(*id);
             }
         }
-        let mut groups: Vec<(u32, Vec<Id>)> = providers.into_iter().collect();
+        let from = self.provides.partition_point(|p| p.name < term.name);
+        let provided = self.provides[from..].iter();
+        for provided in provided.take_while(|p| p.name == term.name) {
+            let id = provided.record;
+            let multi_arch = &self.records[id as usize].multi_arch;
+            let (wanted, qualifier) = (term.qualifier, provided.qualifier);
+            if meets(provided.version)
+                && fits_arch(wanted, qualifier, multi_arch, self.arch, forbidding)
+            {
+                matching.entry(self.number(id)).or_default().push(id);
+            }
+        }
+        let mut groups: Vec<(u32, Vec<Id>)> = matching.into_iter().collect();
         for (number, ids) in &mut groups {
             let order = self.of_number(*number);
             ids.sort_by_key(|id| order.iter().position(|o| o == id));
@@ -408,12 +399,17 @@ impl<'a> Universe<'a> {
         }
         groups.sort_by_key(|(number, ids)| {
             let best = ids.first().copied();
-            let priority = best.and_then(|id| self.suite(id)).map(|s| s.priority);
+            let suite = best.and_then(|id| self.suite(id));
             let rank = best.map_or(u8::MAX, |id| rank(&self.records[id as usize].priority));
-            (priority.is_some(), Reverse(priority), rank, *number)
+            (
+                self.name(*number) != term.name,
+                suite.is_some(),
+                Reverse(suite.map(|s| s.priority)),
+                rank,
+                *number,
+            )
         });
-        found.extend(groups);
-        found
+        groups
     }
 
     /// The packages that satisfy a clause, in order of preference.

@@ -65,6 +65,15 @@ impl Lock {
                 );
             }
         }
+        for package in &lock.packages {
+            // A path is joined to a mirror's URL and must stay below it.
+            let strays =
+                package.path.starts_with('/') || package.path.split('/').any(|p| p == "..");
+            if strays && !package.archive.is_empty() {
+                let path_of = format!("the path of {} leaves the archive", package.name);
+                return Err(damaged(path, &path_of).into());
+            }
+        }
         Ok(lock)
     }
 
