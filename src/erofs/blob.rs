@@ -71,10 +71,7 @@ pub struct BlobData {
 
 impl BlobData {
     /// The part `range` of `store`; `None` when it lies outside.
-    pub fn part_of(
-        store: Arc<dyn AsRef<[u8]> + Send + Sync>,
-        range: Range<usize>,
-    ) -> Option<Self> {
+    pub fn part_of(store: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
         (*store).as_ref().get(range.clone())?;
         Some(Self { store, range })
     }
@@ -194,12 +191,12 @@ fn cut(size: u64, chunk: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// One chunk and its padded blocks.
-fn compile_chunk(raw: &[u8], settings: CodecSettings) -> (Chunk, Vec<u8>) {
+/// One chunk and its padded blocks; `last` if it ends its file.
+fn compile_chunk(raw: &[u8], last: bool, settings: CodecSettings) -> (Chunk, Vec<u8>) {
     let raw_len = raw.len() as u32;
     let raw_blocks = blocks_of(raw_len);
     let room = if raw_blocks == 1 {
-        raw_len.saturating_sub(SMALL_GAIN)
+        u32::from(last) * raw_len.saturating_sub(SMALL_GAIN)
     } else {
         (raw_blocks - 1).min(MAX_COMPRESSED_BLOCKS) * BLOCK
     };
@@ -239,18 +236,18 @@ impl Blob {
         let mut pieces = Vec::new();
         for len in cut(bytes.len() as u64, chunk) {
             let (piece, tail) = rest.split_at((len as usize).min(rest.len()));
-            pieces.push(piece);
+            pieces.push((piece, tail.is_empty()));
             rest = tail;
         }
         let parts: Vec<_> = if pieces.len() > 1 {
             pieces
                 .into_par_iter()
-                .map(|piece| compile_chunk(piece, *settings))
+                .map(|(piece, last)| compile_chunk(piece, last, *settings))
                 .collect()
         } else {
             pieces
                 .into_iter()
-                .map(|piece| compile_chunk(piece, *settings))
+                .map(|(piece, last)| compile_chunk(piece, last, *settings))
                 .collect()
         };
         let mut data = Vec::with_capacity(parts.iter().map(|(_, d)| d.len()).sum());
@@ -286,17 +283,19 @@ impl Blob {
         let mut data = Vec::new();
         while lengths.peek().is_some() {
             let mut pieces = Vec::with_capacity(batch);
-            for len in lengths.by_ref().take(batch) {
+            while pieces.len() < batch
+                && let Some(len) = lengths.next()
+            {
                 let mut piece = vec![0; len as usize];
                 reader
                     .read_exact(&mut piece)
                     .with_context(|| format!("reading {size} bytes of file content"))?;
                 hash.update(&piece);
-                pieces.push(piece);
+                pieces.push((piece, lengths.peek().is_none()));
             }
             let parts: Vec<_> = pieces
                 .into_par_iter()
-                .map(|piece| compile_chunk(&piece, *settings))
+                .map(|(piece, last)| compile_chunk(&piece, last, *settings))
                 .collect();
             for (chunk, padded) in parts {
                 chunks.push(chunk);
@@ -603,7 +602,7 @@ mod tests {
         assert!(build(200_000, &|_| (), data).is_ok());
         assert!(build(200_001, &|_| (), data).is_err());
         assert!(build(200_000, &|_| (), &data[4096..]).is_err());
-        assert!(build(200_000, &|c| c.swap(0, 3), data).is_err());
+        assert!(build(200_000, &|c| c.swap(0, 2), data).is_err());
         assert!(build(200_000, &|c| c[0].blocks += 1, data).is_err());
         assert!(build(200_000, &|c| c[0].raw_len = u32::MAX, data).is_err());
     }

@@ -85,7 +85,12 @@ pub(super) fn decode_block(block: &[u8]) -> Option<Vec<DirEntry>> {
             let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
             &name[..end]
         };
-        if begin < first || name.is_empty() || name.len() > 255 || name.contains(&0) || name.contains(&b'/') {
+        if begin < first
+            || name.is_empty()
+            || name.len() > 255
+            || name.contains(&0)
+            || name.contains(&b'/')
+        {
             return None;
         }
         out.push(DirEntry {

@@ -579,13 +579,17 @@ impl Plan {
             draft.body = match content {
                 Some(blob) if blob.size() > 0 => {
                     let key = (*blob.hash().as_bytes(), blob.size());
-                    let index = *known.entry(key).or_insert_with(|| {
-                        blobs.push(Placed::new(blob));
-                        blobs.len() - 1
-                    });
-                    if index + 1 < blobs.len() {
-                        stats.shared += u64::from(blobs[index].blocks) * BLOCK64;
-                    }
+                    let index = match known.get(&key) {
+                        Some(&index) => {
+                            stats.shared += u64::from(blobs[index].blocks) * BLOCK64;
+                            index
+                        }
+                        None => {
+                            blobs.push(Placed::new(blob));
+                            known.insert(key, blobs.len() - 1);
+                            blobs.len() - 1
+                        }
+                    };
                     if blobs[index].blob.is_plain() {
                         Body::Flat { blob: index }
                     } else {
@@ -598,8 +602,7 @@ impl Plan {
         }
 
         let (algorithms, configurations) = configurations(&blobs);
-        let super_end =
-            fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
+        let super_end = fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
         let mut placer = Placer::new(super_end);
         for draft in &mut drafts {
             draft.offset = placer.place(draft.head, draft.tail);
@@ -737,6 +740,10 @@ fn put(area: &mut [u8], at: u64, bytes: &[u8]) {
     if let Some(room) = area.get_mut(at as usize..at as usize + bytes.len()) {
         room.copy_from_slice(bytes);
     } else {
-        debug_assert!(bytes.is_empty(), "{} bytes at {at} lie outside", bytes.len());
+        debug_assert!(
+            bytes.is_empty(),
+            "{} bytes at {at} lie outside",
+            bytes.len()
+        );
     }
 }

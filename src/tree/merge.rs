@@ -9,9 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::replaces::replaces;
 use super::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath, usr_merge};
 use crate::failure::{Failure, Kind as FailureKind};
-use crate::package::{Control, Entry, EntryKind, PackageObject};
+use crate::package::{Entry, EntryKind, PackageObject};
+use crate::resolve::version;
 
 /// At most so many conflicts are written out.
 const SHOWN: usize = 20;
@@ -48,18 +50,14 @@ impl Shipped<'_> {
     }
 }
 
-/// Merges `objects`. `replaces(a, b)` tells whether package `a` may take over files of `b`
-/// ([`replaces`] in builds). Paths under `/bin`, `/lib` and so on move below `/usr`.
+/// Merges `objects`. Paths under `/bin`, `/lib` and so on move below `/usr`.
 ///
 /// The result depends on the set of packages only, not on their order.
 ///
 /// # Errors
 /// Conflicting files, and paths below something that is not a directory, as a [`Failure`] that
 /// names the packages and the paths.
-pub fn merge(
-    objects: &[Arc<PackageObject>],
-    replaces: impl Fn(&Control, &Control) -> bool,
-) -> anyhow::Result<Tree> {
+pub fn merge(objects: &[Arc<PackageObject>]) -> anyhow::Result<Tree> {
     let packages = sorted(objects)?;
     let mut problems = Vec::new();
     let mut paths: BTreeMap<TreePath, Vec<Shipped<'_>>> = BTreeMap::new();
@@ -75,7 +73,7 @@ pub fn merge(
 
     let mut chosen: BTreeMap<TreePath, Shipped<'_>> = BTreeMap::new();
     for (path, candidates) in paths {
-        match choose(&path, &candidates, &replaces) {
+        match choose(&path, &candidates) {
             Ok(winner) => {
                 chosen.insert(path, winner);
             }
@@ -129,7 +127,13 @@ fn failure(problems: Vec<String>) -> Failure {
 /// The packages by name, `base-files` first: it owns the directories of the FHS.
 fn sorted(objects: &[Arc<PackageObject>]) -> anyhow::Result<Vec<Package<'_>>> {
     let mut list: Vec<&PackageObject> = objects.iter().map(AsRef::as_ref).collect();
-    list.sort_by_key(|o| (o.control.name != "base-files", &o.control.name, o.deb));
+    list.sort_by(|a, b| {
+        let key = |o: &PackageObject| (o.control.name != "base-files", o.control.name.clone());
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| version::compare(&a.control.version, &b.control.version))
+            .then_with(|| a.deb.cmp(&b.deb))
+    });
     for pair in list.windows(2) {
         if let [a, b] = pair
             && a.control.name == b.control.name
@@ -175,11 +179,7 @@ fn destination(entry: &Entry) -> Result<TreePath, String> {
     usr_merge::physical(&entry.path).map_err(|error| error.to_string())
 }
 
-fn choose<'a>(
-    path: &TreePath,
-    candidates: &[Shipped<'a>],
-    replaces: &impl Fn(&Control, &Control) -> bool,
-) -> Result<Shipped<'a>, String> {
+fn choose<'a>(path: &TreePath, candidates: &[Shipped<'a>]) -> Result<Shipped<'a>, String> {
     let Some((first, others)) = candidates.split_first() else {
         return Err(format!("{path} is shipped by nobody"));
     };
@@ -350,4 +350,288 @@ fn blocked(tree: &Tree, path: &TreePath) -> Option<(TreePath, String)> {
 fn owner(origin: &Origin) -> String {
     let (Origin::Package(name) | Origin::Overlay(name) | Origin::Generated(name)) = origin;
     name.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::package::testing::{Item, dir, file, hardlink, item, object, symlink};
+
+    type Spec<'a> = (&'a str, &'a str, &'a str, Vec<Item>);
+
+    fn objects(packages: &[Spec<'_>]) -> Vec<Arc<PackageObject>> {
+        packages
+            .iter()
+            .map(|(name, version, more, items)| object(name, version, more, items))
+            .collect()
+    }
+
+    /// One line a path: type, mode, owner, content, link group, package.
+    fn shown(tree: &Tree) -> Vec<String> {
+        tree.iter()
+            .map(|(path, node)| {
+                let kind = match &node.kind {
+                    Kind::Dir => "dir".into(),
+                    Kind::File { content, link } => {
+                        let bytes = content.read().unwrap();
+                        let text = String::from_utf8_lossy(&bytes).into_owned();
+                        link.map_or(text.clone(), |LinkGroup(n)| format!("{text}#{n}"))
+                    }
+                    Kind::Symlink(target) => format!("-> {}", String::from_utf8_lossy(target)),
+                    other => format!("{other:?}"),
+                };
+                let Meta { mode, uid, gid, .. } = node.meta;
+                format!(
+                    "{path} {mode:o} {uid}:{gid} {kind} ({})",
+                    owner(&node.origin)
+                )
+            })
+            .collect()
+    }
+
+    fn error_of(packages: &[Spec<'_>]) -> String {
+        let error = merge(&objects(packages)).unwrap_err();
+        assert_eq!(
+            crate::failure::kind_of(&error),
+            FailureKind::Unsatisfiable,
+            "{error:#}"
+        );
+        error.to_string()
+    }
+
+    fn link(name: &str, target: &str) -> Item {
+        symlink(name, target).mode(0o777)
+    }
+
+    #[test]
+    fn aliases_lead_below_usr_whoever_ships_them() {
+        let packages = [
+            (
+                "base-files",
+                "1",
+                "",
+                vec![dir("./"), link("./lib", "usr/lib")],
+            ),
+            (
+                "old",
+                "1",
+                "",
+                vec![
+                    dir("./lib/"),
+                    dir("./lib/x/"),
+                    file("./lib/x/y", b"y"),
+                    link("./bin/z", "y"),
+                ],
+            ),
+            (
+                "new",
+                "1",
+                "",
+                vec![dir("./usr/"), dir("./usr/lib/"), file("./usr/lib/w", b"w")],
+            ),
+        ];
+        assert_eq!(
+            shown(&merge(&objects(&packages)).unwrap()),
+            [
+                "/ 755 0:0 dir (base-files)",
+                "/bin 777 0:0 -> usr/bin (usr-merge)",
+                "/lib 777 0:0 -> usr/lib (base-files)",
+                "/usr 755 0:0 dir (new)",
+                "/usr/bin 755 0:0 dir (old)",
+                "/usr/bin/z 777 0:0 -> y (old)",
+                "/usr/lib 755 0:0 dir (new)",
+                "/usr/lib/w 644 0:0 w (new)",
+                "/usr/lib/x 755 0:0 dir (old)",
+                "/usr/lib/x/y 644 0:0 y (old)",
+            ]
+        );
+        let error = error_of(&[("a", "1", "", vec![link("./lib", "opt/lib")])]);
+        assert!(
+            error.contains("a ships /lib as a link to `opt/lib`"),
+            "{error}"
+        );
+        let both = vec![file("./lib/x", b"1"), file("./usr/lib/x", b"1")];
+        assert!(
+            error_of(&[("a", "1", "Replaces: a\n", both)]).contains("/usr/lib/x is shipped by a 1")
+        );
+    }
+
+    #[test]
+    fn a_file_that_two_packages_ship_needs_a_replaces() {
+        let ship =
+            |name, version, more, data: &[u8]| (name, version, more, vec![file("./usr/f", data)]);
+        for (more_a, more_b, winner) in [
+            ("Replaces: b\n", "", Some("a")),
+            ("Replaces: x, b (<< 3)\n", "", Some("a")),
+            ("", "Replaces: a (= 1)\n", Some("b")),
+            ("", "", None),
+            ("Replaces: b (<< 2)\n", "", None),
+            ("Replaces: c\n", "", None),
+            // dpkg would go by the order of unpacking.
+            ("Replaces: b\n", "Replaces: a\n", None),
+        ] {
+            let packages = [ship("a", "1", more_a, b"A"), ship("b", "2", more_b, b"B")];
+            if let Some(winner) = winner {
+                let tree = merge(&objects(&packages)).unwrap();
+                let node = tree.get(&TreePath::parse("usr/f").unwrap()).unwrap();
+                assert_eq!(owner(&node.origin), winner, "{more_a} {more_b}");
+            } else {
+                let error = error_of(&packages);
+                assert!(
+                    error.contains("/usr/f is shipped by a 1 (a file) and by b 2 (a file)"),
+                    "{error}"
+                );
+            }
+        }
+        let three = [
+            ship("a", "1", "Replaces: b, c\n", b"A"),
+            ship("b", "1", "Replaces: c\n", b"B"),
+            ship("c", "1", "", b"C"),
+        ];
+        assert!(merge(&objects(&three)).is_ok());
+    }
+
+    #[test]
+    fn links_that_agree_are_one_and_everything_else_is_a_conflict() {
+        let same = [
+            ("a", "1", "", vec![link("./usr/l", "x")]),
+            ("b", "1", "", vec![link("./usr/l", "x")]),
+        ];
+        assert!(merge(&objects(&same)).is_ok());
+        for (one, two, wanted) in [
+            (link("./l", "x"), link("./l", "y"), "a link to `x`"),
+            (dir("./l"), file("./l", b""), "a directory"),
+            (dir("./l"), link("./l", "x"), "a directory"),
+            (
+                item(tar::EntryType::Fifo, "./l", "", b""),
+                item(tar::EntryType::Fifo, "./l", "", b""),
+                "a fifo",
+            ),
+        ] {
+            let error = error_of(&[("a", "1", "", vec![one]), ("b", "1", "", vec![two])]);
+            assert!(error.contains(wanted) && error.contains("b 1"), "{error}");
+        }
+        let error = error_of(&[
+            ("a", "1", "", vec![link("./usr/l", "lib")]),
+            ("b", "1", "", vec![file("./usr/l/x/y", b"")]),
+        ]);
+        assert!(
+            error.contains("/usr/l/x/y of b lies below /usr/l of a"),
+            "{error}"
+        );
+        let twice = [("a", "1", "", vec![]), ("a", "2", "", vec![])];
+        assert!(error_of(&twice).contains("in the versions 1 and 2"));
+    }
+
+    #[test]
+    fn all_conflicts_are_listed() {
+        let files = || (0..25).map(|n| file(&format!("./f{n:02}"), b"")).collect();
+        let error = error_of(&[("a", "1", "", files()), ("b", "1", "", files())]);
+        assert!(error.contains("in 25 places"), "{error}");
+        assert!(
+            error.contains("/f00 is") && error.contains("and 5 more"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_directory_belongs_to_whom_restricts_or_opens_it() {
+        let packages = [
+            (
+                "a",
+                "1",
+                "",
+                vec![dir("./tmp"), dir("./log"), dir("./s").mode(0o750)],
+            ),
+            (
+                "base-files",
+                "1",
+                "",
+                vec![
+                    dir("./tmp").mode(0o1777),
+                    dir("./log"),
+                    dir("./s").mode(0o700),
+                ],
+            ),
+            ("z", "1", "", vec![dir("./log").mode(0o2750).owner(0, 4)]),
+        ];
+        assert_eq!(
+            shown(&merge(&objects(&packages)).unwrap())[1..],
+            [
+                "/log 2750 0:4 dir (z)",
+                "/s 700 0:0 dir (base-files)",
+                "/tmp 1777 0:0 dir (base-files)",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_one_inode_share_group_and_metadata() {
+        let packages = [
+            (
+                "a",
+                "1",
+                "",
+                vec![
+                    file("./lib/p", b"P").mode(0o4755).owner(0, 5),
+                    hardlink("./usr/q", "./lib/p"),
+                    file("./usr/r", b"R"),
+                    hardlink("./usr/s", "./usr/r"),
+                ],
+            ),
+            ("b", "1", "Replaces: a\n", vec![file("./usr/r", b"B")]),
+        ];
+        assert_eq!(
+            shown(&merge(&objects(&packages)).unwrap())[1..],
+            [
+                "/lib 777 0:0 -> usr/lib (usr-merge)",
+                "/usr 755 0:0 dir (a)",
+                "/usr/lib 755 0:0 dir (a)",
+                "/usr/lib/p 4755 0:5 P#0 (a)",
+                "/usr/q 4755 0:5 P#0 (a)",
+                "/usr/r 644 0:0 B (b)",
+                // Its first name was taken over: what is left is an ordinary file.
+                "/usr/s 644 0:0 R (a)",
+            ]
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_order_of_packages_does_not_matter(
+            seed in prop::collection::vec((0..6_usize, 0..8_usize, 0..4_u8), 1..24),
+            shift in 0..6_usize,
+        ) {
+            let mut items = vec![Vec::new(); 6];
+            let mut used = BTreeSet::new();
+            for (package, name, kind) in seed {
+                let path = format!("./d/n{name}");
+                if used.insert((package, name)) {
+                    items[package].push(match kind {
+                        0 => dir(&path),
+                        1 => dir(&path).mode(0o700 + package as u32),
+                        2 => link(&path, "x"),
+                        _ => file(&path, &[package as u8]),
+                    });
+                }
+            }
+            let specs: Vec<_> = ["a", "base-files", "c", "d", "e", "f"]
+                .into_iter()
+                .zip(items)
+                .map(|(name, items)| (name, "1", "Replaces: f, c\n", items))
+                .collect();
+            let mut list = objects(&specs);
+            let result = |list: &[Arc<PackageObject>]| {
+                merge(list).map(|tree| shown(&tree)).map_err(|e| e.to_string())
+            };
+            let first = result(&list);
+            list.reverse();
+            list.rotate_left(shift);
+            prop_assert_eq!(first, result(&list));
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod glob;
 mod merge;
 mod path;
 mod prune;
+mod replaces;
 pub mod usr_merge;
 
 use std::collections::BTreeMap;
