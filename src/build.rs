@@ -1,1 +1,474 @@
 //! The recipe: from a profile and its lock to a directory with an image.
+//!
+//! Read [`build`] top to bottom; each step is one call into one room.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use crate::archive::{self, Keyrings};
+use crate::digest::Sha256;
+use crate::disk::{self, ContentSizes, ImageLayout, Role};
+use crate::erofs::{ImageOptions, Plan};
+use crate::esp::{self, EspContent, EspFile};
+use crate::failure::{Failure, Kind};
+use crate::initrd::{self, Initrd, InitrdInput};
+use crate::kernel::{self, ModuleIndex};
+use crate::package::{Compiler, PackageObject};
+use crate::profile::{Loaded, OverlayKind, Profile};
+use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
+use crate::report::{Progress, manifest, progress};
+use crate::resolve::{Lock, obtain};
+use crate::sign::{KeySet, authenticode};
+use crate::staging::Staging;
+use crate::stamp::{Seed, Stamp};
+use crate::tree::policy::{self, PolicyInput, PolicyReport};
+use crate::tree::{self, BootFiles, Tree, TreePath};
+use crate::uki::{self, Section};
+use crate::verity;
+
+/// Everything a build is given besides the profile and the lock.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The profile.
+    pub loaded: &'a Loaded,
+    /// The exact packages.
+    pub lock: &'a Lock,
+    /// Keyring files that the profile names.
+    pub keyrings: &'a Keyrings,
+    /// Cache, mirrors, network.
+    pub archive: &'a archive::Context,
+    /// Keys for UKI and boot loader.
+    pub keys: &'a KeySet,
+    /// Time of everything: the lock's, unless overridden.
+    pub stamp: Stamp,
+    /// Where the output goes.
+    pub output: &'a Path,
+    /// Whether the output is on the platter before it gets its name.
+    pub sync: bool,
+}
+
+/// A finished build.
+#[derive(Debug)]
+pub struct Built {
+    /// The output directory.
+    pub directory: PathBuf,
+    /// What it holds.
+    pub manifest: Manifest,
+    /// The lock with the numbers of all users and groups.
+    pub lock: Lock,
+}
+
+/// Links a profile into an image.
+///
+/// # Errors
+/// Anything on the way; the output directory is then as it was before.
+pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
+    let profile = &inputs.loaded.profile;
+    let progress = &inputs.archive.progress;
+    let staging = Staging::begin(inputs.output)?;
+    let out = staging.path();
+
+    let objects = fetch_and_compile(inputs)?;
+    let mut assembled = assemble(inputs, &objects)?;
+    drop(objects);
+    let lock = Lock { ids: assembled.report.ids.clone(), ..inputs.lock.clone() };
+    let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
+
+    let modules = index_modules(&mut assembled, progress)?;
+    let initrd = make_initrd(inputs, &assembled, &modules)?;
+    let usr = write_usr(inputs, &assembled.tree, seed, out)?;
+    let cmdline = command_line(profile, &usr.verity.root_hash);
+    let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
+    let loader = sign(inputs, assembled.boot.systemd_boot.read()?.into_owned())
+        .context("signing systemd-boot")?;
+    let disk = write_disk(inputs, &usr, &uki, loader, seed, out)?;
+
+    let stage = progress.stage("manifest", None);
+    let uki_name = format!("{}_{}.efi", profile.os.id, profile.os.version);
+    fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
+    let manifest = Manifest {
+        manifest: 1,
+        profile: inputs.loaded.stem.clone(),
+        id: profile.os.id.clone(),
+        version: profile.os.version.clone(),
+        arch: profile.arch,
+        development: profile.development,
+        stamp: inputs.stamp.seconds(),
+        tool: env!("CARGO_PKG_VERSION").into(),
+        lock: lock.hash(),
+        profile_hash: inputs.loaded.hash(),
+        allow_expired: lock.allow_expired,
+        root_hash: usr.verity.root_hash,
+        cmdline,
+        kernel: assembled.boot.kernel_version.clone(),
+        signing_certificate: inputs.keys.fingerprint(),
+        artefacts: artefacts(out, &["usr.erofs", "usr.verity", &uki_name])?,
+        disk,
+        packages: manifest::packages(&lock, &assembled.tree),
+        files: FileCounts {
+            usr: assembled.tree.len() as u64,
+            usr_bytes: content_bytes(&assembled.tree),
+            initrd: initrd.files.len() as u64,
+        },
+    };
+    write_manifest(out, &manifest)?;
+    drop(stage);
+    write_report(out, progress, &assembled.report)?;
+    staging.commit(inputs.sync)?;
+    Ok(Built { directory: inputs.output.to_owned(), manifest, lock })
+}
+
+/// Downloads what is missing and compiles each package as soon as it is there.
+fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
+    let lock = inputs.lock;
+    let total = lock.packages.iter().map(|package| package.size).sum();
+    let settings = inputs.loaded.profile.root.compression;
+    let compiler = Compiler::new(settings, &inputs.archive.progress, Some(total))?;
+    let local = obtain::local_files(inputs.loaded)?;
+    let failed = std::sync::Mutex::new(None);
+    let submit = |index: usize, path: &Path| {
+        let Some(package) = lock.packages.get(index) else { return };
+        if let Err(error) = compiler.submit(index, package.into(), path)
+            && let Ok(mut slot) = failed.lock()
+        {
+            slot.get_or_insert(error);
+        }
+    };
+    for (index, package) in lock.packages.iter().enumerate() {
+        if package.archive.is_empty() {
+            let file = local.get(&package.path).filter(|file| file.sha256 == package.sha256);
+            let file = file.ok_or_else(|| {
+                Failure::new(
+                    Kind::Archive,
+                    format!("{}: {} is not the file that was locked", package.name, package.path),
+                )
+                .hint(format!("lock it anew: hullwright lock {}", inputs.loaded.stem))
+            })?;
+            submit(index, &file.path);
+        }
+    }
+    archive::fetch_packages(
+        lock,
+        &inputs.loaded.profile,
+        inputs.keyrings,
+        inputs.archive,
+        &submit,
+    )?;
+    if let Some(error) = failed.into_inner().ok().flatten() {
+        return Err(error);
+    }
+    compiler.finish()
+}
+
+/// The tree of an image with what boots it.
+struct Assembled {
+    tree: Tree,
+    boot: BootFiles,
+    report: PolicyReport,
+}
+
+/// Merges the packages and applies prune rules and policies.
+fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assembled> {
+    let stage = inputs.archive.progress.stage("tree", None);
+    let profile = &inputs.loaded.profile;
+    let mut tree = tree::merge(objects)?;
+    let boot = tree::boot_files::take(&mut tree, profile.arch)?;
+    let pruned = tree::prune(&mut tree, &profile.root.prune)?;
+    for rule in &pruned.unmatched {
+        tracing::debug!("root.prune: {rule} matches nothing");
+    }
+    let overlay: Vec<_> = inputs
+        .loaded
+        .overlay()?
+        .into_iter()
+        .map(|entry| policy::OverlayEntry {
+            path: entry.path,
+            meta: entry.meta,
+            kind: match entry.kind {
+                OverlayKind::Dir => tree::Kind::Dir,
+                OverlayKind::File(bytes) => {
+                    tree::Kind::File { content: bytes.into(), link: None }
+                }
+                OverlayKind::Symlink(target) => tree::Kind::Symlink(target),
+            },
+            from: entry.from.into(),
+        })
+        .collect();
+    let report = policy::apply(
+        &mut tree,
+        &PolicyInput {
+            profile,
+            stamp: inputs.stamp,
+            overlay: &overlay,
+            locked_ids: &inputs.lock.ids,
+        },
+    )?;
+    for note in &report.notes {
+        tracing::debug!("{note}");
+    }
+    stage.add(content_bytes(&tree));
+    Ok(Assembled { tree, boot, report })
+}
+
+fn content_bytes(tree: &Tree) -> u64 {
+    tree.iter().filter_map(|(_, node)| node.content()).map(tree::Content::len).sum()
+}
+
+/// Writes depmod's indices into the tree.
+fn index_modules(assembled: &mut Assembled, progress: &Progress) -> Result<ModuleIndex> {
+    let _stage = progress.stage("depmod", None);
+    kernel::depmod::write(&mut assembled.tree, &assembled.boot.kernel_version)
+        .context("indexing kernel modules")
+}
+
+fn make_initrd(
+    inputs: &Inputs<'_>,
+    assembled: &Assembled,
+    modules: &ModuleIndex,
+) -> Result<Initrd> {
+    let stage = inputs.archive.progress.stage("initrd", None);
+    let profile = &inputs.loaded.profile;
+    let initrd = initrd::build(&InitrdInput {
+        tree: &assembled.tree,
+        arch: profile.arch,
+        modules,
+        wanted_modules: &profile.kernel.initrd_modules,
+        development: profile.development,
+        stamp: inputs.stamp,
+        level: initrd::DEFAULT_LEVEL,
+    })
+    .context("making the initrd")?;
+    stage.add(initrd.bytes.len() as u64);
+    Ok(initrd)
+}
+
+/// `/usr` on disk.
+struct Usr {
+    image: PathBuf,
+    image_size: u64,
+    image_sha256: Sha256,
+    hashes: PathBuf,
+    hashes_sha256: Sha256,
+    verity: verity::Verity,
+}
+
+/// Writes `usr.erofs` and `usr.verity` in one pass over the data.
+fn write_usr(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
+    let stage = inputs.archive.progress.stage("usr", None);
+    let profile = &inputs.loaded.profile;
+    let plan = Plan::new(
+        &tree.subtree(&TreePath::parse("usr")?),
+        &ImageOptions {
+            stamp: inputs.stamp,
+            uuid: seed.uuid("usr-erofs"),
+            label: String::new(),
+            settings: profile.root.compression,
+        },
+    )
+    .map_err(Failure::from)?;
+    let salt = verity::salt(&profile.os.id);
+    let image = out.join("usr.erofs");
+    let hashes = out.join("usr.verity");
+    let mut hasher = verity::LeafHasher::new(HashedFile::create(&image)?, salt);
+    plan.emit(&mut hasher).context("writing usr.erofs")?;
+    let (file, leaves) = hasher.finish().context("writing usr.erofs")?;
+    let image_sha256 = file.finish().context("writing usr.erofs")?;
+    let mut file = HashedFile::create(&hashes)?;
+    let verity =
+        leaves.write(seed.uuid("usr-verity"), &mut file).context("writing usr.verity")?;
+    let hashes_sha256 = file.finish().context("writing usr.verity")?;
+    stage.add(plan.size());
+    Ok(Usr { image, image_size: plan.size(), image_sha256, hashes, hashes_sha256, verity })
+}
+
+/// A new file that is hashed while it is written.
+struct HashedFile {
+    file: BufWriter<File>,
+    hash: sha2::Sha256,
+}
+
+impl HashedFile {
+    fn create(path: &Path) -> Result<Self> {
+        let file =
+            File::create(path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 20, file),
+            hash: sha2::Digest::new(),
+        })
+    }
+
+    fn finish(mut self) -> std::io::Result<Sha256> {
+        self.file.flush()?;
+        Ok(Sha256(sha2::Digest::finalize(self.hash).into()))
+    }
+}
+
+impl std::io::Write for HashedFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        sha2::Digest::update(&mut self.hash, &bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// `usrhash=` finds both partitions of `/usr`; the rest is policy's and the profile's.
+fn command_line(profile: &Profile, root_hash: &Sha256) -> String {
+    let serial = profile.arch.traits().serial;
+    let mut words = vec![format!("usrhash={root_hash}")];
+    words.extend(policy::cmdline(profile));
+    words.extend(profile.kernel.cmdline.iter().map(|word| word.replace("{serial}", serial)));
+    words.join(" ")
+}
+
+fn make_uki(
+    inputs: &Inputs<'_>,
+    assembled: &Assembled,
+    initrd: &Initrd,
+    cmdline: &str,
+) -> Result<Vec<u8>> {
+    let stage = inputs.archive.progress.stage("uki", None);
+    let os_release = TreePath::parse("usr/lib/os-release")?;
+    let os_release = assembled
+        .tree
+        .get(&os_release)
+        .and_then(tree::Node::content)
+        .context("the tree has no /usr/lib/os-release")?
+        .read()?;
+    let vmlinuz = assembled.boot.vmlinuz.read()?;
+    let stub = assembled.boot.stub.read()?;
+    let uki = uki::assemble(
+        &stub,
+        &[
+            Section { name: ".osrel", data: &os_release },
+            Section { name: ".cmdline", data: cmdline.as_bytes() },
+            Section { name: ".uname", data: assembled.boot.kernel_version.as_bytes() },
+            Section { name: ".linux", data: &vmlinuz },
+            Section { name: ".initrd", data: &initrd.bytes },
+        ],
+    )
+    .context("assembling the UKI")?;
+    let uki = sign(inputs, uki).context("signing the UKI")?;
+    stage.add(uki.len() as u64);
+    Ok(uki)
+}
+
+fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {
+    authenticode::sign(pe, inputs.keys)
+}
+
+fn write_disk(
+    inputs: &Inputs<'_>,
+    usr: &Usr,
+    uki: &[u8],
+    loader: Vec<u8>,
+    seed: Seed,
+    out: &Path,
+) -> Result<DiskSummary> {
+    let stage = inputs.archive.progress.stage("disk", None);
+    let profile = &inputs.loaded.profile;
+    let os = &profile.os;
+    let loader: Arc<[u8]> = loader.into();
+    let conf: Arc<[u8]> = esp::loader_conf(profile.boot.timeout).into_bytes().into();
+    let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)
+        .into_iter()
+        .map(|path| EspFile { path, data: Arc::clone(&loader) })
+        .collect();
+    files.push(EspFile { path: "loader/loader.conf".into(), data: conf });
+    let others: Vec<(&str, u64)> =
+        files.iter().map(|file| (file.path.as_str(), file.data.len() as u64)).collect();
+    let layout = ImageLayout::plan(
+        &profile.disk,
+        profile.arch,
+        ContentSizes {
+            usr: usr.image_size,
+            verity: usr.verity.size,
+            signature: 0,
+            uki: uki.len() as u64,
+            esp_other: esp::required_bytes(&others, profile.disk.esp.0),
+        },
+    )
+    .map_err(Failure::from)?;
+    files.push(EspFile {
+        path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
+        data: uki.into(),
+    });
+    let size = layout.partition(Role::Esp).map_or(0, |planned| planned.size);
+    let esp = esp::build(&EspContent {
+        files,
+        size,
+        label: "ESP".into(),
+        serial: seed.serial("esp"),
+        stamp: inputs.stamp,
+    })?;
+    let report = disk::write_disk(
+        &out.join("disk.raw"),
+        &layout,
+        &disk::Parts {
+            esp: &esp,
+            usr: disk::PartFile { path: &usr.image, sha256: Some(usr.image_sha256) },
+            verity: disk::PartFile { path: &usr.hashes, sha256: Some(usr.hashes_sha256) },
+            signature: None,
+        },
+        &disk::Identity {
+            os_id: &os.id,
+            version: &os.version,
+            root_hash: usr.verity.root_hash,
+            seed,
+        },
+    )?;
+    stage.add(report.extents.iter().map(|extent| extent.len).sum());
+    let extents = report
+        .extents
+        .iter()
+        .map(|e| Extent { offset: e.offset, length: e.len, sha256: e.sha256 })
+        .collect();
+    Ok(DiskSummary { size: report.size, sha256: report.sha256, extents })
+}
+
+fn artefacts(out: &Path, names: &[&str]) -> Result<Vec<Artefact>> {
+    names
+        .iter()
+        .map(|name| {
+            let path = out.join(name);
+            let sha256 = crate::store::hash_file(&path)
+                .with_context(|| format!("hashing {}", path.display()))?;
+            Ok(Artefact { name: (*name).into(), size: fs::metadata(&path)?.len(), sha256 })
+        })
+        .collect()
+}
+
+/// `manifest.json`, and `SHA256SUMS` as coreutils' `sha256sum --check` reads it.
+fn write_manifest(out: &Path, manifest: &Manifest) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(manifest).context("writing the manifest")?;
+    text.push('\n');
+    let mut sums: BTreeMap<&str, Sha256> =
+        manifest.artefacts.iter().map(|a| (a.name.as_str(), a.sha256)).collect();
+    sums.insert("manifest.json", Sha256::of(text.as_bytes()));
+    fs::write(out.join("manifest.json"), &text).context("writing manifest.json")?;
+    let sums: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
+    fs::write(out.join("SHA256SUMS"), sums).context("writing SHA256SUMS")
+}
+
+/// `build-report.json`: the one file that is not reproducible.
+fn write_report(out: &Path, progress: &Progress, report: &PolicyReport) -> Result<()> {
+    let value = serde_json::json!({
+        "stages": progress.finished(),
+        "peak_memory": progress::peak_memory(),
+        "threads": rayon::current_num_threads(),
+        "enabled_units": report.enabled_units,
+        "quirks": report.quirks,
+        "notes": report.notes,
+    });
+    let mut text = serde_json::to_string_pretty(&value).context("writing the report")?;
+    text.push('\n');
+    fs::write(out.join("build-report.json"), text).context("writing build-report.json")
+}

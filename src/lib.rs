@@ -19,6 +19,7 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod sign;
+pub mod staging;
 pub mod stamp;
 pub mod store;
 pub mod tree;

@@ -1,3 +1,5 @@
 //! Parse arguments, run, print the error, exit.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    hullwright::cli::main()
+}

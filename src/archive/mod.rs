@@ -1,8 +1,36 @@
 //! Debian archives: InRelease verification, Packages indices, mirrors, downloads.
 
-mod record;
+//!
+//! [`refresh`] gives the verified indices of a profile's suites, [`fetch_packages`] the packages of a
+//! lock. Trust flows from a keyring to the signed text of InRelease ([`cleartext`], [`openpgp`],
+//! [`trust`]), from its hashes to the indices, from theirs to the packages; nothing reaches the cache
+//! under its name before its hash was compared.
 
+pub mod apt;
+pub mod cleartext;
+pub mod date;
+pub mod http;
+pub mod mirror;
+pub mod openpgp;
+pub mod packages;
+pub mod release;
+pub mod trust;
+
+mod context;
+mod fetch;
+mod record;
+mod refresh;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use context::Context;
+pub use fetch::{export, fetch_packages};
+pub use mirror::Mirrors;
 pub use record::Record;
+pub use refresh::refresh;
+pub use trust::Keyrings;
 
 use crate::digest::Sha256;
 

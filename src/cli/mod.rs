@@ -1,1 +1,151 @@
-//! One file a subcommand: arguments and a thin call into the library.
+//! The command line: one file a subcommand, each an argument struct and a thin call into the library.
+
+mod arguments;
+mod build;
+mod check;
+mod environment;
+mod fetch;
+mod image;
+mod init;
+mod inspect;
+mod interrupt;
+mod keys;
+mod lock;
+mod output;
+mod profile;
+mod run;
+mod test;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use output::human_size;
+
+use crate::failure::Kind;
+
+/// What every subcommand gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// JSON Lines on stdout.
+    pub json: bool,
+    /// No progress, no words but errors.
+    pub quiet: bool,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "hullwright",
+    version,
+    about = "Links Debian packages into an immutable, signed, verified container-host image.",
+    after_help = "Examples:\n  \
+        hullwright build qemu                       build the development image\n  \
+        hullwright run qemu                         build it and boot it in QEMU\n  \
+        hullwright run qemu --exec 'ctr version'    run a command in it\n  \
+        hullwright init my-host                     start a project of your own\n  \
+        hullwright lock my-host.yaml --upgrade      renew the locked packages\n\n\
+        Exit status: 0 ok, 2 usage or profile, 3 unsatisfiable, 4 archive or verification, 5 audit,\n\
+        6 does not fit, 7 environment, 8 keys or signer, 70 bug, 130 interrupted.",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// Tell more; twice for traces.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Only errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// JSON Lines on stdout: events, then one `result` or `error`.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Worker threads; 0 is one a core.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::Build),
+    Run(run::Run),
+    Test(test::Test),
+    Inspect(inspect::Inspect),
+    Lock(lock::LockCommand),
+    Why(why::Why),
+    Fetch(fetch::Fetch),
+    Init(init::Init),
+    Check(check::Check),
+    Profile(profile::ProfileCommand),
+    Keys(keys::Keys),
+}
+
+/// Runs the program and gives its exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let wanted = !error.use_stderr();
+            // A closed pipe behind `--help | head` is no failure.
+            let _ = error.print();
+            return ExitCode::from(if wanted { 0 } else { Kind::Usage.exit_code() });
+        }
+    };
+    trace(arguments.verbose);
+    let result = interrupt::install().and_then(|()| {
+        rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+        dispatch(&arguments)
+    });
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => ExitCode::from(output::error(&error, arguments.json).exit_code()),
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
+    let context = Context { json: arguments.json, quiet: arguments.quiet };
+    match &arguments.command {
+        Command::Build(command) => command.run(context),
+        Command::Run(command) => command.run(context),
+        Command::Test(command) => command.run(context),
+        Command::Inspect(command) => command.run(context),
+        Command::Lock(command) => command.run(context),
+        Command::Why(command) => command.run(context),
+        Command::Fetch(command) => command.run(context),
+        Command::Init(command) => command.run(context),
+        Command::Check(command) => command.run(context),
+        Command::Profile(command) => command.run(context),
+        Command::Keys(command) => command.run(context),
+    }
+}
+
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "hullwright=debug",
+        _ => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(!environment::no_color() && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .without_time()
+        .with_target(false)
+        .init();
+}
+
+/// The whole command line, for tests and generated documentation.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -14,6 +14,9 @@ mod tests;
 mod write;
 mod xattr;
 
+/// Version of what the compiler of blobs makes from the same input; part of every lock.
+pub const ENCODER_VERSION: u32 = 1;
+
 pub use blob::{Blob, BlobData, BlobError, Chunk, ChunkForm, Codec, CodecSettings};
 pub use codec::DecodeError;
 pub use dirent::DirEntry;

@@ -1,1 +1,11 @@
 //! The EFI system partition as a FAT32 image.
+
+pub mod content;
+pub mod fat;
+pub mod format;
+pub mod names;
+pub mod sparse;
+
+pub use content::{boot_entry_name, loader_conf};
+pub use fat::{EspContent, EspFile, build, required_bytes};
+pub use sparse::SparseImage;

@@ -1,1 +1,18 @@
-//! Kernel image, module closure, depmod indices.
+//! The kernel's modules: what each one offers and needs, depmod's indices, closures of names.
+//!
+//! [`modules::scan`] reads every module of a tree once. A [`ModuleIndex`] orders them and resolves
+//! their symbols into dependencies; [`depmod`] writes the files that kmod reads at run time, byte
+//! for byte as kmod 34 writes them; [`ModuleIndex::closure`] answers what an initrd must carry.
+
+mod closure;
+pub mod depmod;
+pub mod index;
+pub mod modules;
+mod names;
+mod order;
+mod unpack;
+
+pub use closure::{Closure, Missing};
+pub use modules::Module;
+pub use order::{ModuleIndex, Sources};
+pub use unpack::{decompress, plain_path};

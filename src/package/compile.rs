@@ -161,10 +161,35 @@ pub fn fuzz_parse(bytes: &[u8]) {
     let _ = parse_within(bytes.to_vec(), Sha256([0; 32]), &settings, &limits);
 }
 
+/// The `control` member of a `.deb`, as it stands: the stanza that an index would have.
+///
+/// # Errors
+/// See [`DebError`].
+pub fn control_text(file: &[u8]) -> Result<Vec<u8>, DebError> {
+    let deb = ar::parse(file)?;
+    let place = place(&deb.control);
+    let reader = open(
+        &Arc::new(file.to_vec()),
+        place,
+        "control.tar",
+        LIMITS.control_tar,
+    )?;
+    Ok(read_control_members(reader, &LIMITS)?.0)
+}
+
 fn read_control(
     reader: Box<dyn Read>,
     limits: &Limits,
 ) -> Result<super::object::Control, DebError> {
+    let (control, conffiles) = read_control_members(reader, limits)?;
+    Ok(control::parse(&control, &conffiles)?)
+}
+
+/// The members `control` and, empty if absent, `conffiles`.
+fn read_control_members(
+    reader: Box<dyn Read>,
+    limits: &Limits,
+) -> Result<(Vec<u8>, Vec<u8>), DebError> {
     let mut control = None;
     let mut conffiles = None;
     tarball::walk(reader, limits, |member, data| {
@@ -192,7 +217,7 @@ fn read_control(
         source,
     })?;
     let control = control.ok_or(ControlError::Missing)?;
-    Ok(control::parse(&control, &conffiles.unwrap_or_default())?)
+    Ok((control, conffiles.unwrap_or_default()))
 }
 
 /// The members so far: for a regular file, the path that its inode was first shipped under.

@@ -20,6 +20,6 @@ pub(crate) mod testing;
 mod tests;
 mod xz;
 
-pub use compile::{DebError, DebId, compile, fuzz_parse, parse, parse_within};
+pub use compile::{DebError, DebId, compile, control_text, fuzz_parse, parse, parse_within};
 pub use compiler::{Compiler, compile_all};
 pub use object::{Control, Entry, EntryKind, PackageObject};

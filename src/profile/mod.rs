@@ -1,5 +1,38 @@
 //! Profiles: schema, merging with provenance, validation with line and column.
+//!
+//! A profile and what it `extends` are parsed into trees whose values know their places (`yaml`),
+//! each is held against the table of keys (`table`, `typing`), they are merged (`merge`), the result
+//! becomes the types of `schema` and is judged as a whole (`rules`).
 
+mod checks;
+mod embedded;
+mod files;
+mod load;
+mod merge;
+mod reference;
+mod rules;
+mod scaffold;
 pub mod schema;
+mod show;
+mod source;
+mod table;
+mod typing;
+mod yaml;
 
+pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
+pub use load::{LoadRequest, Loaded, load, parse_bytes};
+pub use reference::reference;
+pub use scaffold::scaffold;
 pub use schema::Profile;
+pub use show::LeafOrigin;
+
+/// The name of arguments among the sources.
+const ARGUMENT: &str = "command line";
+
+/// The built-in profiles: name and text.
+pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    embedded::PROFILES.iter().copied()
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod check;
 mod explain;
 mod glob;
 pub mod lock;
+pub mod obtain;
 mod provider;
 pub mod relation;
 pub mod request;

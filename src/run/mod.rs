@@ -1,1 +1,209 @@
 //! Booting images in QEMU, and looking into them.
+//!
+//! This is the one room that starts other programs: QEMU, and OpenSSH's client for a way in.
+
+pub mod accel;
+pub mod boot_test;
+pub mod esp_watch;
+pub mod firmware;
+pub mod junit;
+pub mod machine;
+pub mod qmp;
+pub mod scratch;
+pub mod ssh;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::arch::Arch;
+use crate::failure::{Failure, Kind};
+use accel::Accelerator;
+use firmware::Firmware;
+use machine::{Console, Forward, Hardware, Machine};
+
+/// What to do with a booted guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// The guest's console on the terminal, until the guest powers off.
+    Console,
+    /// A command over SSH; its status is the result.
+    Exec(String),
+    /// A shell over SSH.
+    Shell,
+}
+
+/// How to boot.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Architecture of the image.
+    pub arch: Arch,
+    /// MiB of memory.
+    pub memory: u32,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Whether writes go to the image itself; otherwise to a copy that is thrown away.
+    pub persist: bool,
+    /// Time limit for the whole run.
+    pub timeout: Option<Duration>,
+    /// Forwarded ports.
+    pub forwards: Vec<Forward>,
+    /// Keep the console in this file.
+    pub console: Option<PathBuf>,
+}
+
+/// The limit of `--exec` where none is given: emulated boots take minutes on busy machines.
+const EXEC_LIMIT: Duration = Duration::from_secs(900);
+/// How long an orderly power-off may take.
+const POWER_DOWN: Duration = Duration::from_secs(120);
+
+/// The machine's files: disk, variables, key, sockets.
+#[derive(Debug)]
+pub struct Bench {
+    dir: tempfile::TempDir,
+    /// The disk that the guest writes to.
+    pub disk: PathBuf,
+    variables: PathBuf,
+    key: PathBuf,
+}
+
+impl Bench {
+    /// A copy of `image`, or `image` itself with its state beside it in `IMAGE.state/`.
+    ///
+    /// # Errors
+    /// No space, or no such image.
+    pub fn set_up(image: &Path, persist: bool) -> Result<Self> {
+        if !image.is_file() {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} is not a disk image", image.display()),
+            )
+            .hint("give the path of a disk.raw, of a build's output folder, or the name of a profile")
+            .into());
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("hullwright-run-")
+            .tempdir()
+            .context("making a temporary folder")?;
+        let state = if persist {
+            let mut name = OsString::from(image);
+            name.push(".state");
+            let state = PathBuf::from(name);
+            std::fs::create_dir_all(&state)
+                .with_context(|| format!("making {}", state.display()))?;
+            state
+        } else {
+            dir.path().to_owned()
+        };
+        let disk = if persist {
+            image.to_owned()
+        } else {
+            let disk = dir.path().join("disk.raw");
+            scratch::copy_sparse(image, &disk)?;
+            disk
+        };
+        Ok(Self { variables: state.join("vars.fd"), key: state.join("key"), disk, dir })
+    }
+
+    /// Folder for sockets and logs; it goes with the value.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Boots `image` and does what `mode` asks; the result is the process's exit status.
+///
+/// # Errors
+/// QEMU or firmware missing, the guest did not come up, a time limit has passed.
+pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
+    let bench = Bench::set_up(image, settings.persist)?;
+    let firmware = Firmware::find(settings.arch)?;
+    let accelerator = Accelerator::choose(settings.arch, &firmware);
+    eprintln!("booting {} with {}", image.display(), accelerator.describe());
+    firmware.make_variables(&bench.variables)?;
+    let key = ssh::Key::at(&bench.key);
+    let key = match mode {
+        Mode::Console => key.ok(),
+        _ => Some(key?),
+    };
+    let port = machine::free_port()?;
+    let mut forwards = settings.forwards.clone();
+    forwards.push(Forward { host: port, guest: 22 });
+    let log = settings.console.clone().unwrap_or_else(|| bench.dir().join("console.log"));
+    let console = match mode {
+        Mode::Console => Console::Terminal,
+        _ => Console::File(log.clone()),
+    };
+    let hardware = Hardware {
+        arch: settings.arch,
+        memory: settings.memory,
+        cpus: settings.cpus,
+        disk: bench.disk.clone(),
+        variables: bench.variables.clone(),
+        console,
+        forwards,
+        credentials: key
+            .iter()
+            .map(|key| (ssh::CREDENTIAL.to_owned(), key.public().as_bytes().to_vec()))
+            .collect(),
+    };
+    let begun = Instant::now();
+    let mut machine = Machine::start(&hardware, &firmware, &accelerator, bench.dir())?;
+    if *mode == Mode::Console {
+        let deadline = settings.timeout.map(|limit| begun + limit);
+        return match machine.wait_until(deadline)? {
+            Some(status) if status.success() => Ok(0),
+            Some(status) => {
+                Err(Failure::new(Kind::Environment, format!("QEMU failed ({status})")).into())
+            }
+            None => Err(Failure::new(Kind::TimedOut, "the time limit has passed").into()),
+        };
+    }
+    let deadline = begun + settings.timeout.unwrap_or(EXEC_LIMIT);
+    let talked = talk(&mut machine, key.as_ref(), port, &bench, mode, deadline);
+    if let Err(error) = &talked {
+        show_tail(&log, error);
+    }
+    let status = talked?;
+    if settings.persist {
+        machine.power_down(POWER_DOWN)?;
+    }
+    Ok(status)
+}
+
+fn talk(
+    machine: &mut Machine,
+    key: Option<&ssh::Key>,
+    port: u16,
+    bench: &Bench,
+    mode: &Mode,
+    deadline: Instant,
+) -> Result<u8> {
+    let Some(key) = key else { return Ok(0) };
+    let session = ssh::Session::open(machine, key, port, bench.dir(), deadline)?;
+    let status = match mode {
+        Mode::Exec(command) => session.exec(command, deadline)?,
+        Mode::Shell | Mode::Console => session.shell()?,
+    };
+    match status.code() {
+        Some(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        None => Err(Failure::new(Kind::Guest, format!("ssh was ended by a signal ({status})")).into()),
+    }
+}
+
+/// The end of the console, which says why a guest did not come up.
+fn show_tail(log: &Path, _error: &anyhow::Error) {
+    let Ok(bytes) = std::fs::read(log) else { return };
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(25)..];
+    eprintln!("--- end of the guest's console ---");
+    for line in tail {
+        let clean: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        eprintln!("{clean}");
+    }
+    eprintln!("---");
+}

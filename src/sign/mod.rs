@@ -1,5 +1,10 @@
 //! Keys and signatures.
 
+pub mod authenticode;
+pub mod keys;
+
+pub use keys::{KeyProfile, KeySet};
+
 /// Signs digests with a key whose certificate is known. Implement it for a file, an HSM, a service:
 /// the caller builds every structure around the raw signature.
 pub trait Signer: Send + Sync {

@@ -1,1 +1,175 @@
 //! The content-addressed cache: downloads, indices, locks between processes.
+//!
+//! ```text
+//! CACHE/downloads/aa/SHA256   verified content, never changed after it appears
+//!       partial/SHA256        a download under way or cut off; holds an flock(2) while it is written
+//!       indices/SHA256.vN     Packages indices in compact form, by the hash of the original
+//!       releases/KEY          the last InRelease that verified, by base URL and suite
+//!       tmp/PID-N             being written; holds an flock(2) for as long as its writer lives
+//! ```
+//!
+//! Content is renamed into `downloads` only after its hash was compared and its bytes reached the
+//! disk, so presence means "verified", a killed process leaves at most a temporary file, and any
+//! number of processes may share one cache.
+
+mod failure;
+mod place;
+mod temp;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use sha2::Digest as _;
+
+use crate::digest::Sha256;
+
+pub use failure::environment;
+pub use place::cache_dir;
+pub use temp::Temp;
+
+/// A cache directory. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: Arc<PathBuf>,
+}
+
+impl Store {
+    /// Opens the cache at `dir`, makes what is missing and removes what dead processes left.
+    ///
+    /// # Errors
+    /// The directory cannot be made (kind [`Environment`](crate::failure::Kind::Environment)).
+    pub fn open(dir: &Path) -> Result<Self> {
+        let store = Self {
+            root: Arc::new(dir.to_path_buf()),
+        };
+        for folder in ["downloads", "partial", "indices", "releases", "tmp"] {
+            let path = dir.join(folder);
+            fs::create_dir_all(&path).map_err(|e| environment("making the folder", &path, &e))?;
+        }
+        temp::remove_stale(&store.folder("tmp"));
+        Ok(store)
+    }
+
+    /// The cache directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder of the cache.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where content of that hash is or will be.
+    #[must_use]
+    pub fn download_path(&self, sha256: &Sha256) -> PathBuf {
+        let name = sha256.to_string();
+        let shard = name.get(..2).unwrap_or_default().to_owned();
+        self.folder("downloads").join(shard).join(name)
+    }
+
+    /// The verified content of that hash, if it is here. The hash was compared before the file got
+    /// its name; [`Store::verify`] compares it again.
+    #[must_use]
+    pub fn download(&self, sha256: &Sha256) -> Option<PathBuf> {
+        let path = self.download_path(sha256);
+        fs::metadata(&path)
+            .is_ok_and(|data| data.is_file())
+            .then_some(path)
+    }
+
+    /// As [`Store::download`]; a file of another size counts as missing and is removed.
+    #[must_use]
+    pub fn download_sized(&self, sha256: &Sha256, size: u64) -> Option<PathBuf> {
+        let path = self.download(sha256)?;
+        if fs::metadata(&path).is_ok_and(|data| data.len() == size) {
+            return Some(path);
+        }
+        tracing::warn!("{} is damaged and will be fetched again", path.display());
+        let _ = fs::remove_file(&path);
+        None
+    }
+
+    /// Hashes the content again; what does not match is removed and `None` is returned.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn verify(&self, sha256: &Sha256) -> Result<Option<PathBuf>> {
+        let Some(path) = self.download(sha256) else {
+            return Ok(None);
+        };
+        let found = hash_file(&path).map_err(|e| environment("reading", &path, &e))?;
+        if found == *sha256 {
+            return Ok(Some(path));
+        }
+        tracing::warn!("{} is damaged and was removed", path.display());
+        fs::remove_file(&path).map_err(|e| environment("removing", &path, &e))?;
+        Ok(None)
+    }
+
+    /// A new temporary file in the cache's file system; removed when dropped.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn temp(&self) -> Result<Temp> {
+        Temp::new(&self.folder("tmp"))
+    }
+
+    /// Puts bytes under their hash.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put(&self, bytes: &[u8]) -> Result<(Sha256, PathBuf)> {
+        let sha256 = Sha256::of(bytes);
+        if let Some(path) = self.download_sized(&sha256, bytes.len() as u64) {
+            return Ok((sha256, path));
+        }
+        let path = self.download_path(&sha256);
+        self.write(&path, bytes)?;
+        Ok((sha256, path))
+    }
+
+    /// Writes `path` (inside the cache) whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let mut temp = self.temp()?;
+        temp.write_all(bytes)?;
+        temp.persist(path)
+    }
+
+    /// Takes a verified file that lies in the cache's file system under its hash: syncs, renames.
+    ///
+    /// # Errors
+    /// The file cannot be synced or renamed.
+    pub(crate) fn adopt(&self, file: &File, from: &Path, sha256: &Sha256) -> Result<PathBuf> {
+        let path = self.download_path(sha256);
+        temp::sync_and_rename(file, from, &path)?;
+        Ok(path)
+    }
+}
+
+/// The SHA-256 of a file's bytes.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<Sha256> {
+    let mut file = File::open(path)?;
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Sha256(hash.finalize().into())),
+            n => hash.update(buffer.get(..n).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

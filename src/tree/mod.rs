@@ -8,6 +8,7 @@ mod content;
 pub mod glob;
 mod merge;
 mod path;
+pub mod policy;
 mod prune;
 mod replaces;
 pub mod usr_merge;

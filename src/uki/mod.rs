@@ -1,1 +1,10 @@
-//! Unified kernel images: PE assembly of stub and sections.
+//! Unified kernel images: systemd-stub with the kernel, the initrd and their descriptions appended
+//! as PE sections (UAPI specification "Unified Kernel Image").
+
+pub mod format;
+pub mod read;
+pub mod sbat;
+pub mod write;
+
+pub use read::{Pe, PeError};
+pub use write::{AssembleError, Section, assemble};

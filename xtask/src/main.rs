@@ -1,1 +1,54 @@
-fn main() {}
+//! `cargo xtask …`: everything about this repository that is more than one cargo command.
+
+mod dist;
+mod fuzz;
+mod install;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [--fast] [--exhaustive]
+    installs what the tests need (as root on Debian; otherwise prints what is missing), then runs
+    them all: format, lints, unit and command-line tests, fuzzers, judges, boots.
+    --fast        no network, no judges, no boots
+    --exhaustive  the long loops: all mutations, longer fuzzing
+cargo xtask dist
+    builds the static binary into target/dist/
+cargo xtask fuzz [SECONDS]
+    runs every fuzz target for so long (default 20)
+";
+
+fn main() -> ExitCode {
+    if let Err(error) = std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")) {
+        eprintln!("error: entering the repository: {error}");
+        return ExitCode::FAILURE;
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test", flags @ ..] if flags.iter().all(|f| ["--fast", "--exhaustive"].contains(f)) => {
+            test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
+        }
+        ["dist"] => dist::run().map(|path| println!("{}", path.display())),
+        ["fuzz"] => fuzz::run(20),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds),
+            Err(_) => return usage(),
+        },
+        _ => return usage(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(2)
+}

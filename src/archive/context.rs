@@ -1,0 +1,77 @@
+//! What the archive room needs from outside.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::http::Fetcher;
+use super::mirror::Mirrors;
+use super::release::Expiry;
+use crate::profile::Profile;
+use crate::report::Progress;
+use crate::store::Store;
+
+/// Everything besides profile and lock.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Cache.
+    pub store: Store,
+    /// What is known about mirrors.
+    pub mirrors: Mirrors,
+    /// Progress.
+    pub progress: Progress,
+    /// The time now, in seconds since the epoch; judges expiry only.
+    pub now: u64,
+    /// No network.
+    pub offline: bool,
+    /// `--from DIR`: locked inputs by SHA-256; implies no network for packages.
+    pub from: Option<PathBuf>,
+    /// `--allow-expired`.
+    pub allow_expired: bool,
+    /// Transfers at once.
+    pub jobs: usize,
+    /// Stops transfers when set.
+    pub cancel: Arc<AtomicBool>,
+    /// First pause between attempts.
+    pub retry_pause: Duration,
+}
+
+impl Context {
+    /// The defaults: online, strict, eight transfers.
+    #[must_use]
+    pub fn new(store: Store, mirrors: Mirrors, now: u64) -> Self {
+        Self {
+            store,
+            mirrors,
+            progress: Progress::quiet(),
+            now,
+            offline: false,
+            from: None,
+            allow_expired: false,
+            jobs: 8,
+            cancel: Arc::default(),
+            retry_pause: Duration::from_millis(300),
+        }
+    }
+
+    pub(super) fn fetcher(&self) -> Fetcher {
+        Fetcher::new(
+            self.store.clone(),
+            self.cancel.clone(),
+            self.jobs,
+            self.retry_pause,
+        )
+    }
+
+    /// The design's rule for Releases past `Valid-Until`.
+    pub(super) fn expiry(&self, profile: &Profile) -> Expiry {
+        if self.allow_expired {
+            Expiry::AllowExpired
+        } else if profile.development {
+            Expiry::WarnDevelopment
+        } else {
+            Expiry::Strict
+        }
+    }
+}

@@ -1,0 +1,3 @@
+mod indices;
+mod signatures;
+mod transfers;

@@ -1,0 +1,95 @@
+//! Arguments that several subcommands share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::environment;
+use crate::arch::Arch;
+use crate::archive::{self, Keyrings, Mirrors};
+use crate::profile::{LoadRequest, Loaded, load};
+use crate::report::Progress;
+use crate::sign::KeySet;
+use crate::stamp::Stamp;
+use crate::store::Store;
+
+/// Which profile, and what is different this time.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProfileArguments {
+    /// Override a value of the profile; the value is YAML.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+    /// Target architecture: x86_64 or arm64.
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<Arch>,
+}
+
+impl ProfileArguments {
+    /// Loads the profile called `reference`, a built-in name or a path.
+    pub fn load(&self, reference: &str) -> Result<Loaded> {
+        load(&LoadRequest { reference, sets: &self.sets, arch: self.arch })
+    }
+}
+
+/// Where packages come from.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ArchiveArguments {
+    /// Debian mirror: a URL, or two with a comma between (Debian's and the security tree).
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Never touch the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Take locked packages from this folder of files named by SHA-256 (see `fetch --to`).
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Accept a Release file past its Valid-Until.
+    #[arg(long)]
+    pub allow_expired: bool,
+}
+
+impl ArchiveArguments {
+    /// The archive room's context.
+    pub fn context(&self, progress: &Progress) -> Result<archive::Context> {
+        let mirrors = Mirrors {
+            flag: self.mirror.clone(),
+            environment: environment::mirror(),
+            apt: archive::apt::read(Path::new("/etc/apt")),
+        };
+        let store = Store::open(&environment::cache_dir()?)?;
+        let mut context = archive::Context::new(store, mirrors, environment::now());
+        context.offline = self.offline;
+        context.from.clone_from(&self.from);
+        context.allow_expired = self.allow_expired;
+        context.progress = progress.clone();
+        Ok(context)
+    }
+}
+
+/// The keyring files that the profile's archives name.
+pub fn keyrings(loaded: &Loaded) -> Result<Keyrings> {
+    let mut out: Keyrings = BTreeMap::new();
+    for source in &loaded.profile.archives {
+        if let Some(bytes) = loaded.keyring(&source.name)? {
+            out.insert(source.keyring.clone(), bytes);
+        }
+    }
+    Ok(out)
+}
+
+/// The signing keys: flag, environment, profile, development set.
+pub fn keys(flag: Option<&Path>, loaded: &Loaded) -> Result<KeySet> {
+    let now = Stamp::from_seconds(environment::now());
+    let named = match flag.map(Path::to_owned).or_else(environment::keys) {
+        Some(dir) => Some(dir),
+        None => loaded.keys()?,
+    };
+    let keys = match named {
+        Some(dir) => KeySet::open(&dir, now)?,
+        None => KeySet::development(&environment::state_dir()?, now)
+            .context("making development keys")?,
+    };
+    keys.check_allowed(loaded.profile.development)?;
+    Ok(keys)
+}

@@ -1,0 +1,167 @@
+//! `hullwright build`: link profiles into images.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::{Context, environment, output};
+use crate::build::{self, Built, Inputs};
+use crate::failure::{Failure, Kind};
+use crate::report::progress::{self, Form};
+use crate::report::Progress;
+use crate::resolve::lock::Upgrade;
+use crate::resolve::obtain;
+use crate::stamp::Stamp;
+
+/// Link profiles into images.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hullwright build qemu\n  \
+    hullwright build my-host.yaml --set os.version=1.4.2 --keys keys\n  \
+    hullwright build my-host.yaml --locked --offline -o image\n\n\
+    The output directory (out/NAME-ARCH-VERSION) appears whole or not at all.")]
+pub struct Build {
+    /// Built-in names or paths.
+    #[arg(required = true, value_name = "PROFILE")]
+    profiles: Vec<String>,
+    #[command(flatten)]
+    arguments: BuildArguments,
+    /// Output directory [default: out/NAME-ARCH-VERSION].
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// How to build.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BuildArguments {
+    #[command(flatten)]
+    profile: ProfileArguments,
+    #[command(flatten)]
+    archive: ArchiveArguments,
+    /// Use the lock as it is; an error if it does not fit.
+    #[arg(long)]
+    locked: bool,
+    /// Time of everything in the image, in seconds since 1970 [default: the lock's].
+    #[arg(long, value_name = "SECONDS")]
+    stamp: Option<u64>,
+    /// Folder with signing keys.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Have the output on the platter before it gets its name.
+    #[arg(long)]
+    sync: bool,
+}
+
+impl Build {
+    /// Runs the subcommand.
+    pub fn run(&self, context: Context) -> Result<u8> {
+        if self.output.is_some() && self.profiles.len() > 1 {
+            return Err(Failure::new(
+                Kind::Usage,
+                "--output is one directory, and several profiles are named",
+            )
+            .into());
+        }
+        for profile in &self.profiles {
+            let built = build_into(profile, &self.arguments, self.output.clone(), context)?;
+            report(&built, context);
+        }
+        Ok(0)
+    }
+}
+
+/// The progress that `context` asks for.
+pub fn progress(context: Context) -> Progress {
+    if context.json {
+        Progress::new(Form::Json)
+    } else if context.quiet {
+        Progress::quiet()
+    } else {
+        Progress::for_people()
+    }
+}
+
+/// Builds one profile into its default directory.
+pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<Built> {
+    // Stdout belongs to the guest's output.
+    build_into(profile, arguments, None, Context { json: false, ..context })
+}
+
+fn build_into(
+    profile: &str,
+    arguments: &BuildArguments,
+    output: Option<PathBuf>,
+    context: Context,
+) -> Result<Built> {
+    let loaded = arguments.profile.load(profile)?;
+    let progress = progress(context);
+    let archive = arguments.archive.context(&progress)?;
+    let keyrings = arguments::keyrings(&loaded)?;
+    let keys = arguments::keys(arguments.keys.as_deref(), &loaded)?;
+    let forced = match arguments.stamp {
+        Some(seconds) => Some(Stamp::from_seconds(seconds)),
+        None => environment::source_date_epoch()?,
+    };
+    let path = obtain::lock_path(&loaded);
+    let lock = match obtain::existing(&loaded, arguments.locked)? {
+        Some(lock) => lock,
+        None => {
+            let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+            fresh.lock.save(&path)?;
+            fresh.lock
+        }
+    };
+    let os = &loaded.profile.os;
+    let output = output.unwrap_or_else(|| {
+        PathBuf::from(format!("out/{}-{}-{}", loaded.stem, loaded.profile.arch, os.version))
+    });
+    let built = build::build(&Inputs {
+        loaded: &loaded,
+        lock: &lock,
+        keyrings: &keyrings,
+        archive: &archive,
+        keys: &keys,
+        stamp: forced.unwrap_or(lock.stamp),
+        output: &output,
+        sync: arguments.sync,
+    })?;
+    // Numbers of users are known only now; from here on they never move.
+    if built.lock.ids != lock.ids && !arguments.locked {
+        built.lock.save(&path)?;
+    }
+    Ok(built)
+}
+
+fn report(built: &Built, context: Context) {
+    let manifest = &built.manifest;
+    if context.json {
+        output::event(
+            "result",
+            json!({
+                "directory": built.directory.to_string_lossy(),
+                "root_hash": manifest.root_hash,
+                "disk": manifest.disk.sha256,
+                "artefacts": manifest.artefacts,
+            }),
+        );
+        return;
+    }
+    if context.quiet {
+        return;
+    }
+    let size = |suffix: &str| {
+        let found = manifest.artefacts.iter().find(|a| a.name.ends_with(suffix));
+        super::human_size(found.map_or(0, |a| a.size))
+    };
+    output::line_out(&format!(
+        "{}: {} packages, usr {}, UKI {}, peak memory {}{}",
+        built.directory.display(),
+        manifest.packages.len(),
+        size(".erofs"),
+        size(".efi"),
+        super::human_size(progress::peak_memory()),
+        if manifest.development { " (development only)" } else { "" },
+    ));
+}

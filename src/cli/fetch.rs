@@ -1,0 +1,69 @@
+//! `hullwright fetch`: get the locked inputs ahead of a build.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::{Context, build, output};
+use crate::archive;
+use crate::resolve::lock::Upgrade;
+use crate::resolve::obtain;
+
+/// Download the locked packages, into the cache or a folder for builds without network.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    hullwright fetch my-host.yaml                fill the cache\n  \
+    hullwright fetch my-host.yaml --to inputs    keep them by SHA-256\n  \
+    hullwright build my-host.yaml --from inputs  build from them, without network")]
+pub struct Fetch {
+    /// A built-in name or a path.
+    profile: String,
+    #[command(flatten)]
+    arguments: ProfileArguments,
+    #[command(flatten)]
+    archive: ArchiveArguments,
+    /// Put the files here, named by their SHA-256.
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+impl Fetch {
+    /// Runs the subcommand.
+    pub fn run(&self, context: Context) -> Result<u8> {
+        let loaded = self.arguments.load(&self.profile)?;
+        let archive = self.archive.context(&build::progress(context))?;
+        let keyrings = arguments::keyrings(&loaded)?;
+        let lock = match obtain::existing(&loaded, false)? {
+            Some(lock) => lock,
+            None => {
+                let fresh =
+                    obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                fresh.lock.save(&obtain::lock_path(&loaded))?;
+                fresh.lock
+            }
+        };
+        let (count, bytes) = match &self.to {
+            Some(folder) => {
+                archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?
+            }
+            None => {
+                archive::fetch_packages(
+                    &lock,
+                    &loaded.profile,
+                    &keyrings,
+                    &archive,
+                    &|_, _| {},
+                )?;
+                (lock.packages.len(), lock.packages.iter().map(|p| p.size).sum())
+            }
+        };
+        if context.json {
+            output::event("result", json!({"packages": count, "bytes": bytes}));
+        } else if !context.quiet {
+            output::line_out(&format!("{count} packages, {}", super::human_size(bytes)));
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,53 @@
+//! Finds the disk image that a person means, and what its partition table says about it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::arch::{Arch, ESP_TYPE};
+use crate::disk::GptTable;
+use crate::failure::{Failure, Kind};
+
+/// A disk image.
+#[derive(Debug)]
+pub struct Image {
+    /// The raw disk.
+    pub disk: PathBuf,
+    /// What it runs on.
+    pub arch: Arch,
+    /// Its partitions.
+    pub table: GptTable,
+}
+
+impl Image {
+    /// Offset and length of the ESP.
+    pub fn esp(&self) -> Result<(u64, u64)> {
+        let entry = self.table.by_type(ESP_TYPE).ok_or_else(|| {
+            Failure::new(Kind::Usage, format!("{} has no ESP", self.disk.display()))
+        })?;
+        Ok((entry.offset(), entry.len()))
+    }
+}
+
+/// The image at `path`: a raw disk, or a folder with a `disk.raw`.
+pub fn find(path: &Path) -> Result<Image> {
+    let disk = if path.is_dir() { path.join("disk.raw") } else { path.to_owned() };
+    let file = File::open(&disk).map_err(|error| {
+        Failure::new(Kind::Usage, format!("{}: {error}", disk.display()))
+            .hint("give a disk.raw, or the output folder of a build")
+    })?;
+    let table = GptTable::read(&mut BufReader::new(file))
+        .with_context(|| format!("reading the partition table of {}", disk.display()))?;
+    let arch = [Arch::X86_64, Arch::Arm64]
+        .into_iter()
+        .find(|arch| table.by_type(arch.traits().dps_usr).is_some())
+        .ok_or_else(|| {
+            Failure::new(
+                Kind::Usage,
+                format!("{} has no usr partition of a known architecture", disk.display()),
+            )
+        })?;
+    Ok(Image { disk, arch, table })
+}

@@ -1,0 +1,55 @@
+//! `hullwright why`: what pulls a package in.
+
+use anyhow::Result;
+
+use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::{Context, build, output};
+use crate::failure::{Failure, Kind};
+use crate::resolve::lock::Upgrade;
+use crate::resolve::{obtain, why};
+
+/// Print the chain that pulls a package in.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hullwright why qemu libssl3t64")]
+pub struct Why {
+    /// A built-in name or a path.
+    profile: String,
+    /// The package.
+    package: String,
+    #[command(flatten)]
+    arguments: ProfileArguments,
+    #[command(flatten)]
+    archive: ArchiveArguments,
+}
+
+impl Why {
+    /// Runs the subcommand.
+    pub fn run(&self, context: Context) -> Result<u8> {
+        let loaded = self.arguments.load(&self.profile)?;
+        // A lock knows one chain and needs no network; without one the archive is asked.
+        let answer = match obtain::existing(&loaded, false)? {
+            Some(lock) => why::from_lock(&lock, &self.package),
+            None => {
+                let archive = self.archive.context(&build::progress(context))?;
+                let keyrings = arguments::keyrings(&loaded)?;
+                let fresh =
+                    obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                let arch = loaded.profile.arch.traits().debian;
+                why::from_resolution(&fresh.resolution, &self.package, arch)
+            }
+        };
+        if context.json {
+            output::event("result", serde_json::to_value(&answer)?);
+        } else {
+            output::line_out(answer.to_string().trim_end());
+        }
+        if answer.version.is_none() {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} is not in the image of {}", self.package, loaded.stem),
+            )
+            .into());
+        }
+        Ok(0)
+    }
+}

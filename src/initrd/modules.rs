@@ -1,0 +1,84 @@
+//! The initrd's modules: plain `.ko` files, since the whole archive is compressed, with indices of
+//! their own.
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use super::InitrdInput;
+use crate::failure::{Failure, Kind as FailureKind};
+use crate::kernel::modules::directory;
+use crate::kernel::{Closure, decompress, depmod, plain_path};
+use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
+
+/// Puts the closure of the wanted modules into `tree`. `always` are the modules without which no
+/// image boots.
+pub(super) fn add(tree: &mut Tree, input: &InitrdInput<'_>, always: &[String]) -> Result<Closure> {
+    let index = input.modules;
+    if let Some(missing) = index.closure(always).missing.first() {
+        return Err(Failure::new(
+            FailureKind::Audit,
+            format!(
+                "kernel {} has no `{}`, neither as a module nor built in",
+                index.version(),
+                missing.name
+            ),
+        )
+        .hint("every image needs it to reach /usr; choose another kernel.package")
+        .into());
+    }
+    let wanted: Vec<&String> = always.iter().chain(input.wanted_modules).collect();
+    let mut closure = index.closure(&wanted);
+    let dir = directory(index.version())?;
+    let files: Vec<(TreePath, Vec<u8>)> = closure
+        .modules
+        .par_iter()
+        .map(|path| {
+            let bytes = image_file(input.tree, &dir.join(path)?)?.read()?;
+            let plain = decompress(path, &bytes)?.into_owned();
+            Ok((dir.join(plain_path(path))?, plain))
+        })
+        .collect::<Result<_>>()?;
+    for (path, bytes) in files {
+        tree.insert(path, file(bytes.into()));
+    }
+    // At run time kmod reads the binary indices and, as text, soft and weak dependencies;
+    // kmod-static-nodes.service reads modules.devname.
+    let own = index.subset(&closure.modules)?;
+    depmod::insert(&own, tree, |name| {
+        let text = ["modules.devname", "modules.softdep", "modules.weakdep"];
+        name.ends_with("bin") || text.contains(&name)
+    })?;
+    for name in ["modules.order", "modules.builtin"] {
+        let path = dir.join(name)?;
+        if let Some(node) = input.tree.get(&path) {
+            tree.insert(path, node.clone());
+        }
+    }
+    closure.modules = own
+        .modules()
+        .iter()
+        .map(|module| module.name.clone())
+        .collect();
+    closure.modules.sort_unstable();
+    closure.builtin.sort_unstable();
+    closure.builtin.dedup();
+    Ok(closure)
+}
+
+fn image_file<'a>(image: &'a Tree, path: &TreePath) -> Result<&'a Content> {
+    image
+        .resolve(path)
+        .and_then(|path| image.get(&path)?.content())
+        .with_context(|| format!("{path} has left the image since its modules were read"))
+}
+
+fn file(content: Content) -> Node {
+    Node {
+        meta: Meta::root(0o644),
+        kind: Kind::File {
+            content,
+            link: None,
+        },
+        origin: Origin::Generated("initrd".into()),
+    }
+}

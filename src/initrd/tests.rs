@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::failure::{Kind as FailureKind, kind_of};
+use crate::kernel::Sources;
+use crate::tree::{Meta, Node, Origin, TreePath};
+
+/// An image that has everything that the list demands, none of it a real program.
+fn image() -> Tree {
+    let mut tree = Tree::new();
+    for path in Contents::shipped().unwrap().demanded() {
+        let content = format!("this is {path}").as_str().into();
+        let node = Node {
+            meta: Meta::root(0o755),
+            kind: Kind::File {
+                content,
+                link: None,
+            },
+            origin: Origin::Package("all".into()),
+        };
+        tree.insert(TreePath::parse(path).unwrap(), node);
+    }
+    tree
+}
+
+fn kernel(builtin: &str) -> ModuleIndex {
+    let sources = Sources {
+        builtin: builtin.into(),
+        ..Sources::default()
+    };
+    ModuleIndex::new("6.12.1", Vec::new(), sources).unwrap()
+}
+
+const BUILTIN: &str = "kernel/overlay.ko\nkernel/erofs.ko\nkernel/dm-verity.ko\nkernel/nvme.ko\n";
+
+fn built(tree: &Tree, modules: &ModuleIndex, development: bool) -> Result<Initrd> {
+    build(&InitrdInput {
+        tree,
+        arch: Arch::X86_64,
+        modules,
+        wanted_modules: &["nvme".to_owned(), "virtio_blk".to_owned()],
+        development,
+        stamp: Stamp::from_seconds(1_700_000_000),
+        level: 1,
+    })
+}
+
+fn contents_of(initrd: &Initrd) -> BTreeMap<String, (u32, Vec<u8>)> {
+    let mut out = BTreeMap::new();
+    list(&initrd.bytes, |entry| {
+        assert_eq!(entry.header.mtime, 1_700_000_000);
+        let name = String::from_utf8(entry.name.to_vec())?;
+        out.insert(name, (entry.header.mode, entry.data.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    out
+}
+
+#[test]
+fn systemd_recognises_the_archive_as_an_initrd() {
+    let initrd = built(&image(), &kernel(BUILTIN), false).unwrap();
+    let contents = contents_of(&initrd);
+    let text = |path: &str| String::from_utf8(contents[path].1.clone()).unwrap();
+    assert_eq!(text("init"), "usr/lib/systemd/systemd");
+    assert_eq!(text("etc/initrd-release"), "os-release");
+    assert_eq!(text("etc/machine-id"), "");
+    assert_eq!(text("etc/passwd"), "this is usr/share/factory/etc/passwd");
+    assert_eq!(
+        text("usr/lib/systemd/system/default.target"),
+        "initrd.target"
+    );
+    assert_eq!(
+        text("usr/lib/systemd/system/initrd-fs.target.requires/sysroot-etc.mount"),
+        "../sysroot-etc.mount"
+    );
+    assert_eq!(
+        text("usr/lib/modules-load.d/hullwright.conf"),
+        "overlay\nerofs\ndm_verity\n"
+    );
+    assert_eq!(contents["tmp"].0, 0o041_777);
+    assert_eq!(contents["etc/shadow"].0, 0o100_600);
+    assert_eq!(contents.len(), initrd.files.len());
+}
+
+#[test]
+fn a_failed_boot_reboots_instead_of_asking() {
+    let contents = contents_of(&built(&image(), &kernel(BUILTIN), false).unwrap());
+    let unit = |name: &str| {
+        let path = format!("usr/lib/systemd/system/{name}");
+        String::from_utf8(contents[&path].1.clone()).unwrap()
+    };
+    assert!(unit("emergency.service").contains("--force reboot"));
+    assert!(unit("emergency.target").contains("Requires=emergency.service"));
+    let drop_in = unit("systemd-veritysetup@usr.service.d/10-hullwright.conf");
+    assert!(drop_in.contains("OnFailure=emergency.target"));
+}
+
+#[test]
+fn only_development_images_take_units_from_the_hypervisor() {
+    let path = "usr/lib/systemd/system-generators/systemd-debug-generator";
+    for development in [false, true] {
+        let initrd = built(&image(), &kernel(BUILTIN), development).unwrap();
+        assert_eq!(contents_of(&initrd).contains_key(path), development);
+    }
+}
+
+#[test]
+fn modules_that_this_kernel_does_not_have_are_reported() {
+    let initrd = built(&image(), &kernel(BUILTIN), false).unwrap();
+    assert_eq!(initrd.builtin, ["dm_verity", "erofs", "nvme", "overlay"]);
+    assert_eq!(initrd.missing[0].name, "virtio_blk");
+}
+
+#[test]
+fn a_kernel_that_cannot_reach_usr_is_an_error() {
+    let error = built(&image(), &kernel("kernel/overlay.ko\n"), false).unwrap_err();
+    assert_eq!(kind_of(&error), FailureKind::Audit);
+    assert!(format!("{error:#}").contains("`erofs`"), "{error:#}");
+}
+
+#[test]
+fn a_program_that_the_image_lacks_is_an_error_that_names_it() {
+    let mut tree = image();
+    tree.remove(&TreePath::parse("usr/bin/systemd-repart").unwrap());
+    let error = built(&tree, &kernel(BUILTIN), false).unwrap_err();
+    assert_eq!(kind_of(&error), FailureKind::Audit);
+    assert!(
+        format!("{error:#}").contains("/usr/bin/systemd-repart"),
+        "{error:#}"
+    );
+}

@@ -1,0 +1,266 @@
+//! The merged profile as people and hashes see it.
+
+use serde_json::Value as Json;
+
+use super::checks::bytes_shown;
+use super::load::{Loaded, ROOT_SHAPE};
+use super::table::Shape;
+use super::yaml::{Node, Value};
+use crate::digest::Sha256;
+
+/// The origin of values that nobody wrote.
+const DEFAULT: &str = "built-in default";
+
+/// A value of the merged profile and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafOrigin {
+    /// Dotted path (`packages.include[3]`).
+    pub path: String,
+    /// The value as YAML.
+    pub value: String,
+    /// `FILE:LINE`, `command line` or `built-in default`.
+    pub origin: String,
+}
+
+impl Loaded {
+    /// Every single value with its origin, in the order of the schema.
+    #[must_use]
+    pub fn origins(&self) -> Vec<LeafOrigin> {
+        let mut leaves = Vec::new();
+        let json = self.json();
+        walk(
+            &json,
+            Some(&self.tree),
+            ROOT_SHAPE,
+            String::new(),
+            &mut leaves,
+        );
+        leaves
+    }
+
+    /// The merged profile as YAML that loads to the same profile; with origins as comments.
+    #[must_use]
+    pub fn merged_yaml(&self, with_origins: bool) -> String {
+        let mut out = String::new();
+        let json = self.json();
+        write(
+            &json,
+            Some(&self.tree),
+            ROOT_SHAPE,
+            0,
+            with_origins,
+            &mut out,
+        );
+        out
+    }
+
+    /// The files the profile is made of, bases first, as messages name them.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        self.layers
+            .iter()
+            .map(|source| source.name.display().to_string())
+            .collect()
+    }
+
+    /// Hash of everything the merged profile says. Contents of files that it names are not part.
+    #[must_use]
+    pub fn hash(&self) -> Sha256 {
+        Sha256::of(self.json().to_string().as_bytes())
+    }
+
+    /// Hash of what the choice of packages depends on: architecture, archives, packages and the
+    /// kernel's package.
+    #[must_use]
+    pub fn resolution_hash(&self) -> Sha256 {
+        let mut archives = self.profile.archives.clone();
+        for archive in &mut archives {
+            // Where superseded versions are fetched from does not change which are chosen.
+            archive.snapshot = None;
+        }
+        let parts = serde_json::json!({
+            "arch": self.profile.arch,
+            "archives": archives,
+            "packages": self.profile.packages,
+            "kernel": self.profile.kernel.package,
+        });
+        Sha256::of(parts.to_string().as_bytes())
+    }
+
+    /// The typed profile as JSON, keys in the order of the schema.
+    fn json(&self) -> Json {
+        // Serialising plain structs to a value has no way to fail.
+        serde_json::to_value(&self.profile).unwrap_or_default()
+    }
+}
+
+fn child_shape(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
+    match shape {
+        Shape::Record(record) => record.field(key).map(|field| &field.shape),
+        Shape::TextMap { .. } => Some(&TEXT),
+        _ => None,
+    }
+}
+
+static TEXT: Shape = Shape::Text(super::checks::line);
+
+fn origin_of(node: Option<&Node>) -> String {
+    node.filter(|n| !matches!(n.value, Value::Null))
+        .map_or_else(|| DEFAULT.into(), |n| n.origin.short())
+}
+
+fn scalar(json: &Json, shape: &Shape) -> String {
+    match (json, shape) {
+        (Json::Number(n), Shape::Size | Shape::DiskSize | Shape::ChunkSize) => {
+            n.as_u64().map_or_else(|| n.to_string(), bytes_shown)
+        }
+        (Json::String(text), _) => quoted(text),
+        (Json::Array(_), _) => "[]".into(),
+        (Json::Object(_), _) => "{}".into(),
+        _ => json.to_string(),
+    }
+}
+
+/// A text as YAML: plain where no reader can mistake it, else in double quotes as JSON writes it.
+fn quoted(text: &str) -> String {
+    let plain = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric() || b"/.".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b" /._+=:~$@-".contains(&b))
+        && !text.contains(": ")
+        && !text.ends_with([' ', ':'])
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+        )
+        && (text.bytes().any(|b| b.is_ascii_alphabetic() || b == b'/')
+            && !text
+                .bytes()
+                .next()
+                .is_some_and(|b| b.is_ascii_digit() || b == b'.'));
+    if plain {
+        text.into()
+    } else {
+        // JSON leaves DEL and the C1 controls as they are, which YAML forbids.
+        let json = Json::String(text.into()).to_string();
+        json.chars()
+            .map(|c| {
+                if c.is_control() {
+                    format!("\\u{:04x}", u32::from(c))
+                } else {
+                    c.to_string()
+                }
+            })
+            .collect()
+    }
+}
+
+fn is_leaf(json: &Json) -> bool {
+    match json {
+        Json::Array(items) => items.is_empty(),
+        Json::Object(map) => map.is_empty(),
+        _ => true,
+    }
+}
+
+fn walk(
+    json: &Json,
+    node: Option<&Node>,
+    shape: &'static Shape,
+    path: String,
+    leaves: &mut Vec<LeafOrigin>,
+) {
+    if is_leaf(json) {
+        leaves.push(LeafOrigin {
+            path,
+            value: scalar(json, shape),
+            origin: origin_of(node),
+        });
+        return;
+    }
+    match json {
+        Json::Object(map) => {
+            for (key, value) in map {
+                let full = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                let shape = child_shape(shape, key).unwrap_or(&TEXT);
+                walk(value, node.and_then(|n| n.get(key)), shape, full, leaves);
+            }
+        }
+        Json::Array(items) => {
+            let shape = match shape {
+                Shape::List(of) => of,
+                _ => &TEXT,
+            };
+            for (index, value) in items.iter().enumerate() {
+                let item = node.and_then(|n| n.items().get(index));
+                walk(value, item, shape, format!("{path}[{index}]"), leaves);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn line(out: &mut String, text: &str, origin: Option<String>) {
+    match origin {
+        Some(origin) => out.push_str(&format!("{text:<56} # {origin}\n")),
+        None => {
+            out.push_str(text);
+            out.push('\n');
+        }
+    }
+}
+
+fn write(
+    json: &Json,
+    node: Option<&Node>,
+    shape: &'static Shape,
+    indent: usize,
+    with_origins: bool,
+    out: &mut String,
+) {
+    let pad = " ".repeat(indent);
+    match json {
+        Json::Object(map) => {
+            for (key, value) in map {
+                let shape = child_shape(shape, key).unwrap_or(&TEXT);
+                let child = node.and_then(|n| n.get(key));
+                if is_leaf(value) {
+                    let origin = with_origins.then(|| origin_of(child));
+                    line(
+                        out,
+                        &format!("{pad}{}: {}", quoted(key), scalar(value, shape)),
+                        origin,
+                    );
+                } else {
+                    out.push_str(&format!("{pad}{}:\n", quoted(key)));
+                    write(value, child, shape, indent + 2, with_origins, out);
+                }
+            }
+        }
+        Json::Array(items) => {
+            let shape = match shape {
+                Shape::List(of) => of,
+                _ => &TEXT,
+            };
+            for (index, value) in items.iter().enumerate() {
+                let item = node.and_then(|n| n.items().get(index));
+                if is_leaf(value) {
+                    let origin = with_origins.then(|| origin_of(item));
+                    line(out, &format!("{pad}- {}", scalar(value, shape)), origin);
+                } else {
+                    let mut entry = String::new();
+                    write(value, item, shape, indent + 2, with_origins, &mut entry);
+                    out.push_str(&format!("{pad}- {}", entry.trim_start()));
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,144 @@
+//! `manifest.json`: what an image is made of.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use crate::resolve::Lock;
+use crate::tree::{Content, Origin, Tree};
+
+/// The manifest of a build. Reproducible: no times but the stamp, no paths of the machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format: 1.
+    pub manifest: u32,
+    /// Profile.
+    pub profile: String,
+    /// `os.id`.
+    pub id: String,
+    /// `os.version`.
+    pub version: String,
+    /// Architecture.
+    pub arch: Arch,
+    /// Whether the image is for development only.
+    pub development: bool,
+    /// Time of everything in the image, seconds since the epoch.
+    pub stamp: u64,
+    /// hullwright's version.
+    pub tool: String,
+    /// SHA-256 of the lock.
+    pub lock: Sha256,
+    /// SHA-256 of the merged profile.
+    pub profile_hash: Sha256,
+    /// Whether an expired Release was accepted when the packages were locked.
+    pub allow_expired: bool,
+    /// Root hash of `/usr`.
+    pub root_hash: Sha256,
+    /// Command line of the kernel, as signed.
+    pub cmdline: String,
+    /// Kernel version.
+    pub kernel: String,
+    /// SHA-256 of the certificate that signed boot loader and UKI.
+    pub signing_certificate: Sha256,
+    /// Files of the output, by name.
+    pub artefacts: Vec<Artefact>,
+    /// The disk image.
+    pub disk: DiskSummary,
+    /// Packages by name.
+    pub packages: Vec<Package>,
+    /// Files of `/usr` and of the initrd.
+    pub files: FileCounts,
+}
+
+/// One file of the output directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    /// File name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub sha256: Sha256,
+}
+
+/// The disk image, without hashing its zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSummary {
+    /// Bytes, holes included.
+    pub size: u64,
+    /// SHA-256 over the size and, of each data extent, offset, length and hash
+    /// (see [`crate::disk::write::disk_hash`]).
+    pub sha256: Sha256,
+    /// The data extents.
+    pub extents: Vec<Extent>,
+}
+
+/// A run of data in the disk image; everything else is zero.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Byte offset.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: Sha256,
+}
+
+/// A package in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Debian architecture.
+    pub architecture: String,
+    /// SHA-256 of the `.deb`.
+    pub sha256: Sha256,
+    /// Files that reached the image.
+    pub files: u64,
+    /// Their bytes before compression.
+    pub bytes: u64,
+}
+
+/// How many files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// Inodes' names in `/usr`.
+    pub usr: u64,
+    /// Their bytes before compression.
+    pub usr_bytes: u64,
+    /// Names in the initrd.
+    pub initrd: u64,
+}
+
+/// The packages of `lock` with what of them is in `tree`. Names of one inode count once each.
+#[must_use]
+pub fn packages(lock: &Lock, tree: &Tree) -> Vec<Package> {
+    let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (_, node) in tree.iter() {
+        let Origin::Package(name) = &node.origin else { continue };
+        if node.is_dir() {
+            continue;
+        }
+        let (files, bytes) = counts.entry(name).or_default();
+        *files += 1;
+        *bytes += node.content().map_or(0, Content::len);
+    }
+    lock.packages
+        .iter()
+        .map(|package| {
+            let (files, bytes) = counts.get(package.name.as_str()).copied().unwrap_or_default();
+            Package {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                architecture: package.architecture.clone(),
+                sha256: package.sha256,
+                files,
+                bytes,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! Gets a lock for a profile: the one on disk while it fits, a new one otherwise.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::lock::{Inputs, Upgrade, profile_hash};
+use super::{Lock, Resolution, solve};
+use crate::arch::Arch;
+use crate::archive::{self, Keyrings, Record};
+use crate::digest::Sha256;
+use crate::failure::{Failure, Kind};
+use crate::package;
+use crate::profile::Loaded;
+use crate::stamp::Stamp;
+
+/// Where the lock of `loaded` is: beside the profile, or in the working directory for built-in ones.
+#[must_use]
+pub fn lock_path(loaded: &Loaded) -> PathBuf {
+    let name = Lock::file_name(&loaded.stem, loaded.profile.arch);
+    loaded.directory.as_deref().unwrap_or_else(|| Path::new("")).join(name)
+}
+
+/// Versions of the codecs, whose change changes bytes.
+#[must_use]
+pub fn codecs() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("erofs".into(), crate::erofs::ENCODER_VERSION.to_string()),
+        ("zstd".into(), zstd::zstd_safe::version_string().to_owned()),
+        // The version that the crate vendors; it has no function that tells.
+        ("lz4".into(), "1.10.0".into()),
+    ])
+}
+
+/// The lock on disk if it fits the profile. Under `strict` (`--locked`) one that does not fit, or
+/// none, is an error; a difference in codecs is a warning.
+///
+/// # Errors
+/// A lock that can't be read; under `strict` as said.
+pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
+    let path = lock_path(loaded);
+    let Some(lock) = Lock::load(&path)? else {
+        if strict {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("--locked: there is no lock at {}", path.display()),
+            )
+            .hint(format!("make one: hullwright lock {}", loaded.stem))
+            .into());
+        }
+        return Ok(None);
+    };
+    let fits = lock.matches(profile_hash(&loaded.profile))
+        && lock.arch == loaded.profile.arch
+        && local_files(loaded)?.iter().all(|(name, file)| lock.files.get(name) == Some(&file.sha256));
+    if fits {
+        for (codec, locked, ours) in lock.other_codecs(&codecs()) {
+            tracing::warn!(
+                "{} was made with {codec} {locked} and this is {ours}: bytes may differ",
+                path.display()
+            );
+        }
+        return Ok(Some(lock));
+    }
+    if strict {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("--locked: {} does not fit the profile any more", path.display()),
+        )
+        .hint(format!("renew it: hullwright lock {}", loaded.stem))
+        .into());
+    }
+    Ok(None)
+}
+
+/// A local `.deb` with its stanza.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its hash.
+    pub sha256: Sha256,
+    /// Its control fields as an index would have them.
+    pub record: Record,
+}
+
+/// The local packages of a profile by the path that the profile writes.
+///
+/// # Errors
+/// A file that is not there, not a package, or has another hash than the profile says.
+pub fn local_files(loaded: &Loaded) -> Result<BTreeMap<String, LocalFile>> {
+    let mut out = BTreeMap::new();
+    for deb in loaded.local_debs()? {
+        let name = deb.written.to_string_lossy().into_owned();
+        let bytes = std::fs::read(&deb.path)
+            .with_context(|| format!("reading {}", deb.path.display()))?;
+        let sha256 = Sha256::of(&bytes);
+        if deb.sha256.is_some_and(|wanted| wanted != sha256) {
+            return Err(Failure::new(
+                Kind::Archive,
+                format!("{}: SHA-256 is {sha256}, and {} wants another", deb.path.display(), deb.origin),
+            )
+            .into());
+        }
+        let record = record(&bytes, &name, sha256, loaded.profile.arch)
+            .with_context(|| format!("reading {}", deb.path.display()))?;
+        out.insert(name, LocalFile { path: deb.path, sha256, record });
+    }
+    Ok(out)
+}
+
+/// The stanza that an index would have for a `.deb`.
+fn record(deb: &[u8], name: &str, sha256: Sha256, arch: Arch) -> Result<Record> {
+    let mut stanza = package::control_text(deb)?;
+    while stanza.last() == Some(&b'\n') {
+        stanza.pop();
+    }
+    let place = format!("\nFilename: {name}\nSize: {}\nSHA256: {sha256}\n", deb.len());
+    stanza.extend_from_slice(place.as_bytes());
+    let records = archive::packages::parse(&stanza, arch.traits().debian)?;
+    records.into_iter().next().ok_or_else(|| {
+        Failure::new(
+            Kind::Usage,
+            format!("{name} is not a package for {arch} or for all architectures"),
+        )
+        .into()
+    })
+}
+
+/// A new lock with the resolution it came from.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The lock, not saved yet.
+    pub lock: Lock,
+    /// What it replaces.
+    pub old: Option<Lock>,
+    /// Why each package is there.
+    pub resolution: Resolution,
+}
+
+/// Resolves `loaded` against its archives.
+///
+/// # Errors
+/// Archives that can't be trusted or reached, packages that don't fit together.
+pub fn fresh(
+    loaded: &Loaded,
+    keyrings: &Keyrings,
+    context: &archive::Context,
+    upgrade: &Upgrade,
+    stamp: Option<Stamp>,
+) -> Result<Fresh> {
+    if context.offline {
+        return Err(Failure::new(
+            Kind::Archive,
+            format!("{} has no lock that fits, and making one needs the network", loaded.stem),
+        )
+        .hint("run once without --offline")
+        .into());
+    }
+    let old = Lock::load(&lock_path(loaded))?;
+    let suites = archive::refresh(&loaded.profile, keyrings, context, old.as_ref())?;
+    let stage = context.progress.stage("resolve", None);
+    let local = local_files(loaded)?;
+    let records: Vec<Record> = local.values().map(|file| file.record.clone()).collect();
+    let held = old.as_ref().map(|old| old.held(upgrade)).transpose()?.unwrap_or_default();
+    let resolution = solve::resolve_holding(&loaded.profile, &suites, &records, &held)?;
+    let lock = Lock::make(Inputs {
+        profile: &loaded.profile,
+        suites: &suites,
+        resolution: &resolution,
+        codecs: codecs(),
+        files: local.into_iter().map(|(name, file)| (name, file.sha256)).collect(),
+        ids: BTreeMap::new(),
+        stamp,
+        old: old.as_ref(),
+    })?;
+    drop(stage);
+    Ok(Fresh { lock, old, resolution })
+}

@@ -1,0 +1,259 @@
+//! One virtual machine: QEMU's command line, its life, its end.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::accel::Accelerator;
+use super::firmware::Firmware;
+use super::qmp::Qmp;
+use crate::arch::Arch;
+use crate::failure::{Failure, Kind};
+
+/// Where the guest's serial console goes.
+#[derive(Debug, Clone)]
+pub enum Console {
+    /// The terminal that hullwright was started from.
+    Terminal,
+    /// A file.
+    File(PathBuf),
+}
+
+/// A TCP port of the host's loopback that reaches a port of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// Port on 127.0.0.1.
+    pub host: u16,
+    /// Port in the guest.
+    pub guest: u16,
+}
+
+impl std::str::FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not HOST:GUEST, two port numbers such as 8080:80");
+        let (host, guest) = text.split_once(':').ok_or_else(wrong)?;
+        Ok(Self { host: host.parse().map_err(|_| wrong())?, guest: guest.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// What the machine is made of.
+#[derive(Debug, Clone)]
+pub struct Hardware {
+    /// Architecture of the image.
+    pub arch: Arch,
+    /// MiB of memory.
+    pub memory: u32,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Raw disk image, written to.
+    pub disk: PathBuf,
+    /// Writable firmware variables.
+    pub variables: PathBuf,
+    /// Serial console.
+    pub console: Console,
+    /// Forwarded ports.
+    pub forwards: Vec<Forward>,
+    /// systemd credentials by name, handed over in SMBIOS strings of type 11.
+    pub credentials: Vec<(String, Vec<u8>)>,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    control: PathBuf,
+}
+
+/// A port of the loopback that was free a moment ago.
+///
+/// # Errors
+/// The host has no free port.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+impl Machine {
+    /// Starts `hardware` with its control socket in `dir`.
+    ///
+    /// # Errors
+    /// QEMU is not installed or does not start.
+    pub fn start(
+        hardware: &Hardware,
+        firmware: &Firmware,
+        accelerator: &Accelerator,
+        dir: &Path,
+    ) -> Result<Self> {
+        let control = dir.join("qmp");
+        let program = hardware.arch.traits().qemu;
+        let mut command = Command::new(program);
+        command.args(arguments(hardware, firmware, accelerator, &control));
+        if matches!(hardware.console, Console::File(_)) {
+            command.stdin(Stdio::null());
+        }
+        tracing::debug!(?command, "starting QEMU");
+        let child = command.spawn().map_err(|error| {
+            Failure::new(Kind::Environment, format!("starting {program}: {error}")).hint(
+                "install QEMU: apt install qemu-system-x86 (or qemu-system-arm for arm64)",
+            )
+        })?;
+        Ok(Self { child, control })
+    }
+
+    /// The exit status, if QEMU has ended.
+    ///
+    /// # Errors
+    /// The process can't be waited for.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("waiting for QEMU")
+    }
+
+    /// Waits for the end, at most until `deadline`; `None` when that has passed.
+    ///
+    /// # Errors
+    /// The process can't be waited for.
+    pub fn wait_until(&mut self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Presses the power button and waits for the guest to end, at most `patience`; then stops it.
+    /// Returns whether the guest ended by itself.
+    ///
+    /// # Errors
+    /// The process can't be waited for.
+    pub fn power_down(&mut self, patience: Duration) -> Result<bool> {
+        if let Ok(mut qmp) = Qmp::connect(&self.control) {
+            qmp.command("system_powerdown")?;
+        }
+        let ended = self.wait_until(Some(Instant::now() + patience))?.is_some();
+        self.stop();
+        Ok(ended)
+    }
+
+    /// Ends QEMU without asking the guest.
+    pub fn stop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// QEMU separates options by commas; a comma in a file name is doubled.
+fn escaped(path: &Path) -> OsString {
+    path.to_string_lossy().replace(',', ",,").into()
+}
+
+fn drive(head: &str, path: &Path) -> OsString {
+    let mut out = OsString::from(head);
+    out.push(escaped(path));
+    out
+}
+
+fn arguments(
+    hardware: &Hardware,
+    firmware: &Firmware,
+    accelerator: &Accelerator,
+    control: &Path,
+) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
+    add(match hardware.arch {
+        Arch::X86_64 => &["-machine", "q35"],
+        Arch::Arm64 => &["-machine", "virt"],
+    });
+    add(&accelerator.arguments());
+    add(&["-m", &hardware.memory.to_string(), "-smp", &hardware.cpus.to_string()]);
+    add(&["-nodefaults", "-display", "none", "-device", "virtio-rng-pci"]);
+    let mut network = "user,id=net0".to_owned();
+    for Forward { host, guest } in &hardware.forwards {
+        network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=net0,romfile="]);
+    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+    for (name, value) in &hardware.credentials {
+        add(&["-smbios"]);
+        add(&[&format!("type=11,value=io.systemd.credential.binary:{name}={}", base64(value))]);
+    }
+    let pairs: [(&str, OsString); 5] = [
+        ("-drive", drive("if=pflash,unit=0,format=raw,readonly=on,file=", &firmware.code)),
+        ("-drive", drive("if=pflash,unit=1,format=raw,file=", &hardware.variables)),
+        ("-drive", drive("if=none,id=disk,format=raw,discard=unmap,file=", &hardware.disk)),
+        ("-qmp", {
+            let mut socket = drive("unix:", control);
+            socket.push(",server=on,wait=off");
+            socket
+        }),
+        (
+            "-serial",
+            match &hardware.console {
+                Console::Terminal => "mon:stdio".into(),
+                Console::File(path) => drive("file:", path),
+            },
+        ),
+    ];
+    for (option, value) in pairs {
+        all.push(option.into());
+        all.push(value);
+    }
+    all
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let word = group.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte))
+            << (8 * (3 - group.len()));
+        for i in 0..4 {
+            if i <= group.len() {
+                out.push(DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char);
+            } else {
+                out.push('=');
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_padded_as_in_rfc_4648() {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn forwards_are_two_ports() {
+        assert_eq!("8080:80".parse(), Ok(Forward { host: 8080, guest: 80 }));
+        for bad in ["8080", "a:80", "80:70000", ":"] {
+            assert!(bad.parse::<Forward>().is_err(), "{bad}");
+        }
+    }
+}

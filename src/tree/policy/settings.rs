@@ -1,0 +1,137 @@
+//! Small settings of the profile that become one file each: locale, time zone, journal, sysctl,
+//! tmpfiles.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::failure::{Failure, Kind};
+use crate::profile::schema::Root;
+use crate::tree::{Tree, TreePath};
+
+use super::edit::{Editor, exists};
+
+/// Writes all of them.
+///
+/// # Errors
+/// A time zone that the image does not have, or a value that breaks its file's syntax.
+pub fn write(tree: &mut Tree, root: &Root) -> Result<()> {
+    for (key, value) in [
+        ("root.locale", &root.locale),
+        ("root.timezone", &root.timezone),
+        ("root.journal_max", &root.journal_max),
+    ] {
+        if value.is_empty() || value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(usage(format!("`{value}` is not a value for `{key}`")).into());
+        }
+    }
+    timezone(tree, &root.timezone)?;
+    let mut edit = Editor::new(tree, "profile");
+    edit.write(
+        "etc/locale.conf",
+        0o644,
+        format!("LANG={}\n", root.locale).as_str(),
+    )?;
+    edit.write(
+        "usr/lib/systemd/journald.conf.d/10-hullwright.conf",
+        0o644,
+        format!(
+            "[Journal]\nStorage=persistent\nSystemMaxUse={}\n",
+            root.journal_max
+        )
+        .as_str(),
+    )?;
+    if !root.sysctl.is_empty() {
+        let mut text = String::new();
+        for (key, value) in &root.sysctl {
+            if key.contains(['=', '\n', ' ']) || value.contains('\n') {
+                return Err(usage(format!(
+                    "`{key}: {value}` in `root.sysctl` is not a kernel parameter and its value"
+                ))
+                .into());
+            }
+            writeln!(text, "{key} = {value}")?;
+        }
+        edit.write("usr/lib/sysctl.d/90-hullwright.conf", 0o644, text.as_str())?;
+    }
+    if !root.tmpfiles.is_empty() {
+        for line in &root.tmpfiles {
+            check_tmpfiles(line)?;
+        }
+        let text = root.tmpfiles.join("\n") + "\n";
+        edit.write(
+            "usr/lib/tmpfiles.d/hullwright-profile.conf",
+            0o644,
+            text.as_str(),
+        )?;
+    }
+    Ok(())
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(Kind::Usage, message)
+}
+
+fn timezone(tree: &mut Tree, zone: &str) -> Result<()> {
+    let at = format!("usr/share/zoneinfo/{zone}");
+    let known = TreePath::parse(&at)
+        .ok()
+        .and_then(|p| tree.resolve(&p))
+        .is_some();
+    if !known {
+        // Without the link the system runs in UTC.
+        if matches!(zone, "UTC" | "Etc/UTC") {
+            return Ok(());
+        }
+        let failure = usage(format!(
+            "the time zone `{zone}` of `root.timezone` is not in the image"
+        ));
+        return Err(if exists(tree, "usr/share/zoneinfo") {
+            failure.hint("zones are named as in tzdata: `Europe/Berlin`, `Etc/UTC`")
+        } else {
+            failure.hint("add `tzdata` to `packages.include`")
+        }
+        .into());
+    }
+    Editor::new(tree, "profile").symlink("etc/localtime", &format!("/{at}"))
+}
+
+/// The shape of a line of tmpfiles.d(5); the audit looks at the rest.
+fn check_tmpfiles(line: &str) -> Result<()> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(());
+    }
+    let words = super::words::split(line).unwrap_or_default();
+    let kind = words.first().map_or("", String::as_str);
+    let known = kind
+        .chars()
+        .next()
+        .is_some_and(|c| "fwdDevqQpLcbCxXrRzZtThHaA".contains(c))
+        && kind.chars().skip(1).all(|c| "+!-=~^$?".contains(c));
+    if !known || line.contains('\n') || !words.get(1).is_some_and(|p| p.starts_with('/')) {
+        return Err(usage(format!(
+            "`{line}` in `root.tmpfiles` is not a line of tmpfiles.d"
+        ))
+        .hint("lines are: type, absolute path, mode, user, group, age, argument; see tmpfiles.d(5)")
+        .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn tmpfiles_lines_are_checked_for_their_shape() {
+        for (line, good) in [
+            ("d /var/lib/x 0750 root root -", true),
+            ("f+! \"/run/a b\" - - - - text", true),
+            ("# comment", true),
+            ("/var/lib/x d", false),
+            ("d var/lib/x", false),
+            ("dx /var", false),
+        ] {
+            assert_eq!(super::check_tmpfiles(line).is_ok(), good, "{line}");
+        }
+    }
+}

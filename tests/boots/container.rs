@@ -1,0 +1,128 @@
+//! An OCI image of Debian's static busybox, packed here, and what the guest does with it.
+
+use std::fs;
+use std::io::Read as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{cache, good, tool};
+
+/// Reads the image from stdin, imports it and runs it.
+pub const SCRIPT: &str = r#"
+cat > /run/image.tar
+ctr image import /run/image.tar >/dev/null
+ctr run --rm localhost/busybox:test c1 /bin/sh -c 'echo HELLO-FROM-CONTAINER; id -u'
+"#;
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    format!("sha256:{hex}")
+}
+
+/// `busybox` out of the host release's busybox-static.
+fn busybox() -> Vec<u8> {
+    let dir = cache().join("busybox");
+    fs::create_dir_all(&dir).unwrap();
+    if !dir.join("deb").exists() {
+        good(
+            tool("apt-get")
+                .args(["download", "-qq", "busybox-static"])
+                .current_dir(&dir),
+        );
+        let deb = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|e| e == "deb"))
+            .unwrap();
+        fs::rename(deb, dir.join("deb")).unwrap();
+    }
+    let unpacked = tempfile::tempdir().unwrap();
+    good(
+        tool("dpkg-deb")
+            .arg("-x")
+            .arg(dir.join("deb"))
+            .arg(unpacked.path()),
+    );
+    let path = ["bin/busybox", "usr/bin/busybox"]
+        .map(|p| unpacked.path().join(p))
+        .into_iter()
+        .find(|p| p.exists())
+        .unwrap();
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
+}
+
+/// The image as an OCI layout in a tar (image-spec, `image-layout.md`).
+pub fn oci_image() -> Vec<u8> {
+    let busybox = busybox();
+    let mut layer = tar::Builder::new(Vec::new());
+    for dir in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+        let mut head = header(tar::EntryType::Directory, 0);
+        layer.append_data(&mut head, dir, &[][..]).unwrap();
+    }
+    let mut head = header(tar::EntryType::Regular, busybox.len() as u64);
+    layer
+        .append_data(&mut head, "bin/busybox", &busybox[..])
+        .unwrap();
+    for applet in ["sh", "id", "echo"] {
+        let mut head = header(tar::EntryType::Symlink, 0);
+        layer
+            .append_link(&mut head, format!("bin/{applet}"), "busybox")
+            .unwrap();
+    }
+    let layer = layer.into_inner().unwrap();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux",
+        "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+    })
+    .to_string()
+    .into_bytes();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
+                   "digest": digest(&config), "size": config.len()},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar",
+                    "digest": digest(&layer), "size": layer.len()}],
+    })
+    .to_string()
+    .into_bytes();
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest(&manifest), "size": manifest.len(),
+            "annotations": {"io.containerd.image.name": "localhost/busybox:test",
+                            "org.opencontainers.image.ref.name": "test"}}],
+    })
+    .to_string()
+    .into_bytes();
+    let mut image = tar::Builder::new(Vec::new());
+    let mut put = |name: &str, bytes: &[u8]| {
+        let mut head = header(tar::EntryType::Regular, bytes.len() as u64);
+        image.append_data(&mut head, name, bytes).unwrap();
+    };
+    put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+    put("index.json", &index);
+    for blob in [&layer, &config, &manifest] {
+        put(&format!("blobs/sha256/{}", &digest(blob)[7..]), blob);
+    }
+    image.into_inner().unwrap()
+}

@@ -1,0 +1,200 @@
+//! What the tests need besides Rust: QEMU 10, firmware, and judges written by others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::steps::call;
+
+/// A program and the Debian package that has it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("qemu-img", "qemu-utils"),
+    ("fsck.erofs", "erofs-utils"),
+    ("veritysetup", "cryptsetup-bin"),
+    ("sbverify", "sbsigntool"),
+    ("sgdisk", "gdisk"),
+    ("fsck.vfat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("depmod", "kmod"),
+    ("debootstrap", "debootstrap"),
+    ("strace", "strace"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+    ("cpio", "cpio"),
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("setpriv", "util-linux"),
+];
+
+/// Oldest QEMU that has been seen to boot everything.
+const QEMU: u32 = 10;
+
+/// Packages of the trixie tree whose tools are newer than Debian 12's.
+const TRIXIE: &str = "erofs-utils,kmod,systemd,cryptsetup-bin,xz-utils,zstd";
+
+/// Folder of the trixie tree.
+pub fn trixie() -> PathBuf {
+    PathBuf::from("/var/cache/hullwright-judges/trixie")
+}
+
+/// Installs what is missing, or says what is.
+pub fn run() -> Result<()> {
+    let mut missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists() {
+        missing.push("ovmf");
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    let old_qemu = qemu_version().is_none_or(|version| version < QEMU);
+    let no_tree = !trixie().join(".complete").exists();
+    if missing.is_empty() && !old_qemu && !no_tree {
+        return Ok(());
+    }
+    if !is_root() || !has("apt-get") {
+        let mut lines = missing
+            .iter()
+            .map(|p| format!("  package {p}"))
+            .collect::<Vec<_>>();
+        if old_qemu {
+            lines.push(format!("  qemu-system-x86_64 {QEMU} or newer"));
+        }
+        if no_tree {
+            lines.push(format!(
+                "  a trixie tree: debootstrap --variant=minbase --include={TRIXIE} trixie {} && touch {}/.complete",
+                trixie().display(),
+                trixie().display()
+            ));
+        }
+        bail!(
+            "the tests need, and only root on Debian can install by itself:\n{}",
+            lines.join("\n")
+        );
+    }
+    apt(&["update", "-qq"])?;
+    if !missing.is_empty() {
+        let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
+        words.extend(&missing);
+        apt(&words)?;
+    }
+    if old_qemu {
+        install_qemu()?;
+    }
+    if no_tree {
+        make_tree()?;
+    }
+    Ok(())
+}
+
+fn has(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|paths| {
+        std::env::split_paths(&paths)
+            .chain(["/usr/sbin".into(), "/sbin".into()])
+            .any(|dir| dir.join(program).is_file())
+    })
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|out| out.stdout.starts_with(b"0\n"))
+}
+
+fn qemu_version() -> Option<u32> {
+    let out = Command::new("qemu-system-x86_64")
+        .arg("--version")
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    text.split("version ")
+        .nth(1)?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn apt(words: &[&str]) -> Result<()> {
+    call(
+        Command::new("apt-get")
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null()),
+    )
+}
+
+/// The Debian mirror of the host's apt sources, for its release `codename`.
+fn mirror() -> Result<(String, String)> {
+    let os = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+    let codename = os
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("/etc/os-release names no release")?
+        .to_owned();
+    let out = Command::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE)",
+            "Identifier: Packages",
+        ])
+        .output()
+        .context("asking apt for its sources")?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let uri = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(_, release)| *release == codename)
+        .map(|(uri, _)| uri.trim_end_matches('/').to_owned())
+        .context("apt has no source for the host's own release")?;
+    Ok((uri, codename))
+}
+
+fn install_qemu() -> Result<()> {
+    let (uri, codename) = mirror()?;
+    let backports = format!("{codename}-backports");
+    let list = Path::new("/etc/apt/sources.list.d/hullwright-backports.list");
+    fs::write(list, format!("deb {uri} {backports} main\n"))
+        .with_context(|| format!("writing {}", list.display()))?;
+    apt(&["update", "-qq"])?;
+    apt(&[
+        "install",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+        "-t",
+        &backports,
+        "qemu-system-x86",
+        "qemu-utils",
+    ])
+}
+
+fn make_tree() -> Result<()> {
+    let (uri, _) = mirror()?;
+    let tree = trixie();
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
+    }
+    fs::create_dir_all(&tree)?;
+    call(
+        Command::new("debootstrap")
+            .args([
+                "--variant=minbase",
+                &format!("--include={TRIXIE}"),
+                "trixie",
+            ])
+            .arg(&tree)
+            .arg(&uri)
+            .stdout(Stdio::null()),
+    )?;
+    fs::write(tree.join(".complete"), "")?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! All tests, in the order in which they fail fastest.
+
+use anyhow::Result;
+
+use crate::steps::{Steps, call, cargo};
+use crate::{dist, fuzz, install};
+
+/// Runs them. `fast` leaves out what needs network, judges or a guest.
+pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
+    let mut steps = Steps::default();
+    if !fast {
+        steps.run("install what the tests need", install::run);
+    }
+    steps.run("format", || call(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("lints", || {
+        call(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
+    steps.run("unit and command-line tests", || {
+        call(&mut cargo(&["test", "--workspace", "--locked", "--quiet"]))
+    });
+    if fast {
+        return steps.finish();
+    }
+    steps.run("fuzz targets", || {
+        fuzz::run(if exhaustive { 300 } else { 20 })
+    });
+    steps.run("static binary", || dist::run().map(drop));
+    for suite in ["judges", "boots"] {
+        steps.run(suite, || {
+            let mut command = cargo(&[
+                "test",
+                "--locked",
+                "--features",
+                suite,
+                "--test",
+                suite,
+                "--",
+                "--test-threads=1",
+                "--nocapture",
+            ]);
+            command.env("HULLWRIGHT_JUDGES_TREE", install::trixie());
+            if exhaustive {
+                command.env("HULLWRIGHT_EXHAUSTIVE", "1");
+            }
+            call(&mut command)
+        });
+    }
+    steps.finish()
+}
