@@ -45,6 +45,8 @@ pub const ZSTD_WINDOW_LOG_MIN: u8 = 10;
 
 /// `EROFS_INODE_FLAT_PLAIN`.
 pub const LAYOUT_FLAT_PLAIN: u8 = 0;
+/// `EROFS_INODE_COMPRESSED_FULL`: indexes of 8 bytes each; named, not read.
+pub const LAYOUT_FULL: u8 = 1;
 /// `EROFS_INODE_FLAT_INLINE`: the last, partial block follows the inode.
 pub const LAYOUT_FLAT_INLINE: u8 = 2;
 /// `EROFS_INODE_COMPRESSED_COMPACT`.

@@ -57,7 +57,7 @@ pub(super) struct Division {
 impl Division {
     /// The division for indexes at byte `position` (a multiple of 8).
     pub(super) const fn new(position: u64, total: u64) -> Self {
-        let initial = (32 - position % 32) / 4 & 7;
+        let initial = ((32 - position % 32) / 4) % 8;
         if initial >= total {
             return Self {
                 initial: 0,
@@ -190,112 +190,97 @@ pub enum IndexError {
     Count,
 }
 
-/// Decodes indexes of a file of `size` bytes that lie at byte `position` of the image; with `inline`
-/// the last extent has no start. Bounded by the length of `bytes`.
-pub(super) fn decode(
+/// Decodes indexes of a file of `size` bytes that lie at byte `position` of the image, and hands out
+/// the extents in order; with `inline` the last one has no start.
+pub(super) fn decode<E: From<IndexError>>(
     bytes: &[u8],
     position: u64,
     size: u64,
     inline: bool,
-) -> Result<Vec<Extent>, IndexError> {
+    emit: &mut dyn FnMut(Extent) -> Result<(), E>,
+) -> Result<(), E> {
     let block = u64::from(BLOCK);
     let total = size.div_ceil(block);
     let division = Division::new(position, total);
     if division.size(total) > bytes.len() as u64 {
-        return Err(IndexError::Short);
+        return Err(IndexError::Short.into());
     }
-    let mut extents: Vec<Extent> = Vec::new();
-    // Whether the extent under way still lacks its count.
+    let mut current: Option<Extent> = None;
+    // Whether the extent under way still lacks its block count.
     let mut count_next = false;
-    let mut closed = false;
     let mut at = 0_u64;
-    let mut offset = 0_usize;
+    let mut rest = bytes;
     while at < total {
-        let (room, bits, payload) =
-            if at >= division.initial && at < division.initial + division.middle {
-                (16, 14, 28)
-            } else {
-                (2, 16, 4)
-            };
-        let pack = bytes
-            .get(offset..offset + payload + 4)
+        let middle = at >= division.initial && at < division.initial + division.middle;
+        let (room, bits, payload) = if middle { (16, 14, 28) } else { (2, 16, 4) };
+        let (pack, after) = rest
+            .split_at_checked(payload + 4)
             .ok_or(IndexError::Short)?;
-        offset += payload + 4;
+        rest = after;
         let (payload, base) = pack.split_at(payload);
-        let mut address = u32::from_le_bytes(base.try_into().map_err(|_| IndexError::Short)?);
-        // The address is that of the first head of the pack, or of the head whose count is in it.
-        let mut pending = false;
-        for i in 0..room {
-            if at >= total {
-                break;
-            }
+        let base = base.first_chunk().ok_or(IndexError::Short)?;
+        // The address of the next head in this pack, but for the blocks of the head under way.
+        let mut address = u32::from_le_bytes(*base);
+        let mut pending = 0;
+        for i in 0..room.min((total - at) as usize) {
             let mut word = [0; 4];
-            for (to, from) in word
-                .iter_mut()
-                .zip(payload.get(bits * i / 8..).unwrap_or(&[]))
-            {
+            let bytes = payload.get(bits * i / 8..).unwrap_or_default();
+            for (to, from) in word.iter_mut().zip(bytes) {
                 *to = *from;
             }
             let word = u32::from_le_bytes(word) >> (bits * i % 8);
             let value = word & ((1 << VALUE_BITS) - 1);
-            match word >> VALUE_BITS & 3 {
-                kind @ (PLAIN | HEAD) => {
-                    if closed {
-                        return Err(IndexError::NoHead);
+            let len = block.min(size - at * block);
+            at += 1;
+            match (word >> VALUE_BITS & 3, &mut current) {
+                (PLAIN, Some(last)) if value != 0 => {
+                    // The closing entry of a last cluster that is partial.
+                    if at != total || u64::from(value) != size % block || last.plain {
+                        return Err(IndexError::Unaligned.into());
                     }
-                    count_next = false;
-                    if pending {
-                        address = address.wrapping_add(1);
-                        pending = false;
-                    }
-                    if value != 0 {
-                        // Only the closing entry of the last cluster may begin inside it.
-                        if at + 1 != total
-                            || kind != PLAIN
-                            || u64::from(value) != size % block
-                            || extents.last().is_none_or(|e| e.plain)
-                        {
-                            return Err(IndexError::Unaligned);
-                        }
-                        closed = true;
-                        let last = extents.last_mut().ok_or(IndexError::NoHead)?;
-                        last.len += u64::from(value);
-                    } else {
-                        extents.push(Extent {
-                            len: block.min(size - at * block),
-                            plain: kind == PLAIN,
-                            start: Some(address),
-                            blocks: 1,
-                        });
-                        pending = true;
-                        count_next = kind == HEAD;
+                    last.len += u64::from(value);
+                }
+                (PLAIN | HEAD, _) if value != 0 => return Err(IndexError::Unaligned.into()),
+                (kind @ (PLAIN | HEAD), _) => {
+                    address = address.wrapping_add(pending);
+                    pending = 1;
+                    count_next = kind == HEAD;
+                    let next = Extent {
+                        len,
+                        plain: kind == PLAIN,
+                        start: Some(address),
+                        blocks: 1,
+                    };
+                    if let Some(done) = current.replace(next) {
+                        emit(done)?;
                     }
                 }
-                NONHEAD => {
-                    let last = extents.last_mut().ok_or(IndexError::NoHead)?;
-                    if value & BLOCK_COUNT != 0 {
-                        let count = value & !BLOCK_COUNT;
-                        if !count_next || count == 0 {
-                            return Err(IndexError::Count);
-                        }
+                (NONHEAD, None) => return Err(IndexError::NoHead.into()),
+                (NONHEAD, Some(last)) => {
+                    let count = value & !BLOCK_COUNT;
+                    let is_count = value & BLOCK_COUNT != 0;
+                    if last.plain || is_count != count_next || (is_count && count == 0) {
+                        return Err(IndexError::Count.into());
+                    }
+                    if is_count {
                         last.blocks = count;
                         address = address.wrapping_add(count);
-                        pending = false;
+                        pending = 0;
                         count_next = false;
-                    } else if count_next || last.plain {
-                        return Err(IndexError::Count);
                     }
-                    last.len += block.min(size - at * block);
+                    last.len += len;
                 }
-                kind => return Err(IndexError::Type(kind)),
+                (kind, _) => return Err(IndexError::Type(kind).into()),
             }
-            at += 1;
         }
     }
-    if inline && let Some(last) = extents.last_mut() {
-        last.start = None;
+    if let Some(mut last) = current {
+        if inline {
+            last.start = None;
+        }
+        emit(last)?;
     }
-    Ok(extents)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -354,6 +339,15 @@ mod tests {
             })
     }
 
+    fn decoded(bytes: &[u8], position: u64, size: u64) -> Result<Vec<Extent>, IndexError> {
+        let mut out = Vec::new();
+        decode(bytes, position, size, false, &mut |extent| {
+            out.push(extent);
+            Ok::<_, IndexError>(())
+        })?;
+        Ok(out)
+    }
+
     /// Plain extents come back cluster by cluster.
     fn split(extents: &[Extent]) -> Vec<Extent> {
         let mut out = Vec::new();
@@ -388,7 +382,7 @@ mod tests {
                 bytes.len() as u64,
                 Division::new(slot * 8, size.div_ceil(4096)).size(size.div_ceil(4096))
             );
-            prop_assert_eq!(decode(&bytes, slot * 8, size, false).unwrap(), split(&extents));
+            prop_assert_eq!(decoded(&bytes, slot * 8, size).unwrap(), split(&extents));
         }
 
         #[test]
@@ -398,7 +392,7 @@ mod tests {
             size in any::<u64>(),
         ) {
             for size in [size, size % 500_000] {
-                if let Ok(extents) = decode(&bytes, slot * 8, size, false) {
+                if let Ok(extents) = decoded(&bytes, slot * 8, size) {
                     prop_assert_eq!(extents.iter().map(|e| e.len).sum::<u64>(), size);
                 }
             }

@@ -3,9 +3,14 @@
 mod blob;
 mod codec;
 mod dirent;
+mod dump;
 pub mod format;
 mod index;
 mod place;
+mod read;
+mod source;
+#[cfg(test)]
+mod tests;
 mod write;
 mod xattr;
 
@@ -15,6 +20,9 @@ pub const ENCODER_VERSION: u32 = 1;
 pub use blob::{Blob, BlobData, BlobError, Chunk, ChunkForm, Codec, CodecSettings};
 pub use codec::DecodeError;
 pub use dirent::DirEntry;
+pub use dump::dump;
 pub use index::IndexError;
+pub use read::{Image, InodeInfo, InodeKind, ReadError};
+pub use source::{Part, ReadAt};
 pub use write::{ImageOptions, Plan, PlanStats, Segment, WriteError};
 pub use xattr::XattrError;

@@ -579,13 +579,17 @@ impl Plan {
             draft.body = match content {
                 Some(blob) if blob.size() > 0 => {
                     let key = (*blob.hash().as_bytes(), blob.size());
-                    let index = *known.entry(key).or_insert_with(|| {
-                        blobs.push(Placed::new(blob));
-                        blobs.len() - 1
-                    });
-                    if index + 1 < blobs.len() {
-                        stats.shared += u64::from(blobs[index].blocks) * BLOCK64;
-                    }
+                    let index = match known.get(&key) {
+                        Some(&index) => {
+                            stats.shared += u64::from(blobs[index].blocks) * BLOCK64;
+                            index
+                        }
+                        None => {
+                            blobs.push(Placed::new(blob));
+                            known.insert(key, blobs.len() - 1);
+                            blobs.len() - 1
+                        }
+                    };
                     if blobs[index].blob.is_plain() {
                         Body::Flat { blob: index }
                     } else {

@@ -4,8 +4,11 @@
 //! further (blocks of an xz file, chunks of a blob) goes to rayon's pool. Workers may wait for the
 //! pool, the pool never waits for a worker, so that nothing can wait for itself. A package is begun
 //! only when its estimate fits into what is left of [`COMPILE_MEMORY`], or when it is alone.
+//!
+//! The pool is rayon's global one, and so is the number of threads.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -92,7 +95,11 @@ impl Shared {
             state.memory = state.memory.saturating_add(job.memory());
             drop(state);
             self.stage.item(&job.id.name);
-            let result = compile(&job.path, &job.id, &self.settings);
+            // A worker that died would leave the others waiting for the memory it has taken.
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                compile(&job.path, &job.id, &self.settings)
+            }))
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("compiling {} panicked", job.id.name)));
             self.stage.add(job.size);
             state = self.lock();
             state.under_way -= 1;
@@ -183,6 +190,12 @@ impl Compiler {
         self.shared.changed.notify_all();
         let mut whole = true;
         for worker in self.workers.drain(..) {
+            // Called from a thread of the pool, it helps: workers wait for the pool.
+            while rayon::current_thread_index().is_some() && !worker.is_finished() {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            }
             whole &= worker.join().is_ok();
         }
         anyhow::ensure!(whole, "a thread that compiles packages has panicked");

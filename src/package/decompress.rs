@@ -73,7 +73,7 @@ pub fn open(
         },
     };
     Ok(Box::new(Limited {
-        inner,
+        inner: Some(inner),
         left: limit,
         limit,
     }))
@@ -114,7 +114,8 @@ impl Read for Part {
 }
 
 struct Limited<R> {
-    inner: R,
+    /// Gone after the first error: decoders need not be in a state to be asked again.
+    inner: Option<R>,
     left: u64,
     limit: u64,
 }
@@ -127,11 +128,22 @@ impl<R: Read> Read for Limited<R> {
         // One byte beyond what is allowed tells an output that ends here from one that goes on.
         let ask = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX);
         let ask = ask.min(buf.len());
-        let n = self.inner.read(buf.get_mut(..ask).unwrap_or_default())?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, TooLarge { limit: self.limit })
-        })?;
-        Ok(n)
+        let Some(inner) = &mut self.inner else {
+            return Err(io::Error::other("reading on after an error"));
+        };
+        let result = inner.read(buf.get_mut(..ask).unwrap_or_default());
+        let result = result.and_then(|n| {
+            let limit = self.limit;
+            self.left = self
+                .left
+                .checked_sub(n as u64)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, TooLarge { limit }))?;
+            Ok(n)
+        });
+        if result.is_err() {
+            self.inner = None;
+        }
+        result
     }
 }
 

@@ -384,14 +384,18 @@ fn member(
     if path.is_root() && kind != MemberKind::Dir {
         return Err(Problem::Refused("the root must be a directory".into()));
     }
-    let mode = number("mode", header.mode().map(u64::from))?;
+    let mode = match kind {
+        // Linux knows no other.
+        MemberKind::Symlink(_) => 0o777,
+        // File type bits, which some writers repeat here, go.
+        _ => number("mode", header.mode().map(u64::from))? & 0o7777,
+    };
     let uid = pax.uid.map_or_else(|| number("uid", header.uid()), Ok)?;
     let gid = pax.gid.map_or_else(|| number("gid", header.gid()), Ok)?;
     Ok(Member {
         path,
         meta: Meta {
-            // File type bits, which some writers repeat here, go.
-            mode: (mode & 0o7777) as u16,
+            mode: mode as u16,
             uid: id("uid", uid)?,
             gid: id("gid", gid)?,
             xattrs: pax.xattrs,

@@ -63,7 +63,7 @@ fn everything_a_package_ships_is_carried_over() {
             "/usr/bin/su 4755 0:42 file 4",
             "/usr/bin/su2 644 0:0 HardLink(\"usr/bin/su\")",
             "/usr/bin/su3 644 0:0 HardLink(\"usr/bin/su\")",
-            "/usr/bin/sh 644 0:0 Symlink([46, 46, 47, 108, 105, 98, 47, 47, 120])",
+            "/usr/bin/sh 777 0:0 Symlink([46, 46, 47, 108, 105, 98, 47, 47, 120])",
             "/big 644 0:0 file 2800000",
             "/empty 644 0:0 file 0",
             "/dev/null 644 0:0 CharDevice { major: 1, minor: 3 }",
@@ -333,15 +333,23 @@ proptest! {
             ("control.tar", &tar(&[file("control", control("x", "1", "").as_bytes())])),
             ("data.tar", &data),
         ]);
+        let mut packed = ar(&[
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.xz", &compress(decompress::Codec::Xz, &tar(&[file("control", control("x", "1", "").as_bytes())]), None)),
+            ("data.tar.gz", &compress(decompress::Codec::Gzip, &data, None)),
+        ]);
         // Flips in the frame, and flips in a header whose checksum is put right again.
         let mut frame = whole;
         for (at, value) in &flips {
             let at = at.index(frame.len());
             frame[at] ^= value;
+            let within = at % packed.len();
+            packed[within] ^= value;
             let at = at % (9 * 512);
             data[at] ^= value;
         }
         fuzz_parse(&frame);
+        fuzz_parse(&packed);
         for block in data.chunks_exact_mut(512) {
             let mut header = tar::Header::new_old();
             header.as_mut_bytes().copy_from_slice(block);

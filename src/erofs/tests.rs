@@ -1,0 +1,430 @@
+//! Writer and reader against each other, and against any bytes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::stamp::Stamp;
+use crate::tree::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
+
+const STAMP: u64 = 1_700_000_000;
+
+fn options(codec: Codec, chunk: u32) -> ImageOptions {
+    ImageOptions {
+        stamp: Stamp::from_seconds(STAMP),
+        uuid: Uuid::from_u128(7),
+        label: "usr".into(),
+        settings: CodecSettings {
+            codec,
+            level: 3,
+            chunk,
+        },
+    }
+}
+
+fn image(tree: &Tree, options: &ImageOptions) -> Vec<u8> {
+    let plan = Plan::new(tree, options).unwrap();
+    let mut out = Vec::new();
+    plan.emit(&mut out).unwrap();
+    assert_eq!(out.len() as u64, plan.size());
+    assert_eq!(out.len() % 4096, 0);
+    out
+}
+
+fn node(kind: Kind) -> Node {
+    Node {
+        meta: Meta::root(0o644),
+        kind,
+        origin: Origin::Generated("test".into()),
+    }
+}
+
+fn file(bytes: Vec<u8>) -> Node {
+    node(Kind::File {
+        content: bytes.into(),
+        link: None,
+    })
+}
+
+fn path(text: &str) -> TreePath {
+    TreePath::parse(text).unwrap()
+}
+
+/// `len` bytes that depend on `seed`: words, noise, or stretches of both.
+fn bytes(len: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    (0..len)
+        .map(|i| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            match seed % 3 {
+                0 => b"linker"[state as usize % 3],
+                1 => state as u8,
+                _ if i >> 16 & 1 == 0 => b"for os"[state as usize % 6],
+                _ => state as u8,
+            }
+        })
+        .collect()
+}
+
+/// What a tree says about each path, in the terms of the reader.
+fn check(tree: &Tree, image: &Image<&[u8]>) {
+    let found: BTreeMap<_, _> = image.walk().unwrap().into_iter().collect();
+    assert_eq!(found.len(), tree.len());
+    let mut names: BTreeMap<LinkGroup, u32> = BTreeMap::new();
+    let mut nids: BTreeMap<LinkGroup, u64> = BTreeMap::new();
+    for (_, node) in tree.iter() {
+        if let Kind::File {
+            link: Some(group), ..
+        } = node.kind
+        {
+            *names.entry(group).or_default() += 1;
+        }
+    }
+    for (path, node) in tree.iter() {
+        let info = &found[path];
+        assert_eq!(image.lookup(path).unwrap().as_ref(), Some(info), "{path}");
+        assert_eq!(
+            (info.mode, info.uid, info.gid, info.mtime),
+            (node.meta.mode, node.meta.uid, node.meta.gid, STAMP),
+            "{path}"
+        );
+        assert_eq!(image.xattrs(info).unwrap(), node.meta.xattrs, "{path}");
+        let nlink = match &node.kind {
+            Kind::Dir => 2 + tree.children(path).filter(|(_, n)| n.is_dir()).count() as u32,
+            Kind::File {
+                link: Some(group), ..
+            } => {
+                assert_eq!(*nids.entry(*group).or_insert(info.nid), info.nid);
+                names[group]
+            }
+            _ => 1,
+        };
+        assert_eq!(info.nlink, nlink, "{path}");
+        match &node.kind {
+            Kind::Dir => assert_eq!(info.kind, InodeKind::Dir),
+            Kind::File { content, .. } => {
+                assert_eq!(info.size, content.len());
+                let got = image.read_file(info, u64::MAX).unwrap();
+                assert!(got == *content.read().unwrap(), "content of {path} differs");
+            }
+            Kind::Symlink(target) => assert_eq!(&image.read_link(info).unwrap(), target),
+            &Kind::CharDevice { major, minor } => {
+                assert_eq!(info.kind, InodeKind::CharDevice(major, minor));
+            }
+            &Kind::BlockDevice { major, minor } => {
+                assert_eq!(info.kind, InodeKind::BlockDevice(major, minor));
+            }
+            Kind::Fifo => assert_eq!(info.kind, InodeKind::Fifo),
+        }
+    }
+}
+
+/// Sizes around every edge of the layouts, for a chunk of `chunk`.
+fn size(chunk: usize) -> impl Strategy<Value = usize> {
+    let edges = vec![
+        0,
+        1,
+        64,
+        4031,
+        4032,
+        4033,
+        4095,
+        4096,
+        4097,
+        8191,
+        8192,
+        6 * 4096,
+        16 * 4096,
+        22 * 4096 + 1,
+        chunk - 1,
+        chunk,
+        chunk + 1,
+        chunk + chunk / 16,
+        2 * chunk + 4095,
+    ];
+    prop_oneof![proptest::sample::select(edges), 0..3 * chunk, 0..6000_usize]
+}
+
+fn meta() -> impl Strategy<Value = Meta> {
+    let id = || prop_oneof![Just(0_u32), Just(65535), Just(65536), any::<u32>()];
+    let name = proptest::sample::select(vec![
+        "security.capability",
+        "user.a",
+        "user.longer-name",
+        "trusted.t",
+        "system.posix_acl_access",
+    ]);
+    let value = proptest::collection::vec(any::<u8>(), 0..60);
+    let large = proptest::collection::vec(any::<u8>(), 3500..5000);
+    let value = prop_oneof![8 => value, 1 => large];
+    let xattrs =
+        proptest::collection::btree_map(name.prop_map(|n| n.as_bytes().to_vec()), value, 0..4);
+    let xattrs = prop_oneof![3 => Just(BTreeMap::new()), 1 => xattrs];
+    (0_u16..0o10000, id(), id(), xattrs).prop_map(|(mode, uid, gid, xattrs)| Meta {
+        mode,
+        uid,
+        gid,
+        xattrs,
+    })
+}
+
+fn tree(chunk: usize) -> impl Strategy<Value = Tree> {
+    let kind = prop_oneof![
+        6 => (size(chunk), 0_u32..12).prop_map(|(len, seed)| Kind::File {
+            content: bytes(len, seed).into(),
+            link: None,
+        }),
+        2 => Just(Kind::Dir),
+        1 => proptest::collection::vec(1_u8.., 1..4096).prop_map(Kind::Symlink),
+        1 => (0_u32..4096, 0_u32..1 << 20)
+            .prop_map(|(major, minor)| Kind::CharDevice { major, minor }),
+        1 => (0_u32..4096, 0_u32..1 << 20)
+            .prop_map(|(major, minor)| Kind::BlockDevice { major, minor }),
+        1 => Just(Kind::Fifo),
+    ];
+    let name = "[!-.0-~]{1,12}".prop_filter("no climbing", |n| n != "." && n != "..");
+    let nodes = proptest::collection::vec(
+        (any::<proptest::sample::Index>(), name, meta(), kind),
+        0..40,
+    );
+    (
+        nodes,
+        proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+    )
+        .prop_map(|(nodes, links)| {
+            let mut tree = Tree::new();
+            let mut dirs = vec![TreePath::root()];
+            for (dir, name, meta, kind) in nodes {
+                let path = dir.get(&dirs).join(&name).unwrap();
+                if tree.get(&path).is_some() {
+                    continue;
+                }
+                if matches!(kind, Kind::Dir) {
+                    dirs.push(path.clone());
+                }
+                tree.insert(path, Node { meta, ..node(kind) });
+            }
+            let files: Vec<_> = tree
+                .iter()
+                .filter(|(_, n)| n.content().is_some())
+                .map(|(p, _)| p.clone())
+                .collect();
+            for (i, link) in links.iter().enumerate() {
+                if files.is_empty() {
+                    break;
+                }
+                let first = link.get(&files);
+                let Some(Node {
+                    kind: Kind::File { link, .. },
+                    ..
+                }) = tree.get_mut(first)
+                else {
+                    continue;
+                };
+                link.get_or_insert(LinkGroup(i as u64));
+                let copy = tree.get(first).unwrap().clone();
+                let dir = &dirs[i % dirs.len()];
+                tree.insert(dir.join(format!("hard link {i}")).unwrap(), copy);
+            }
+            tree
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_is_written_is_what_is_read(
+        (chunk, tree) in proptest::sample::select(vec![4096_u32, 16384, 65536])
+            .prop_flat_map(|chunk| (Just(chunk), tree(chunk as usize))),
+        codec in proptest::sample::select(vec![Codec::None, Codec::Zstd, Codec::Lz4hc]),
+    ) {
+        let bytes = image(&tree, &options(codec, chunk));
+        let image = Image::open(bytes.as_slice()).unwrap();
+        check(&tree, &image);
+        dump(&image, true).unwrap();
+    }
+
+    #[test]
+    fn damaged_images_are_errors_and_never_harm(
+        tree in tree(16384),
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let mut bytes = image(&tree, &options(Codec::Zstd, 16384));
+        for (at, value) in damage {
+            // The metadata is where it hurts.
+            let at = at.index(bytes.len().clamp(1, 16384));
+            bytes[at] = value;
+        }
+        // The checksum would hide everything behind it.
+        let sum = format::superblock_checksum(&bytes[1024..4096]);
+        bytes[1028..1032].copy_from_slice(&sum.to_le_bytes());
+        for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+            if let Ok(image) = Image::open(bytes) {
+                let _ = image.lookup(&path("a/b"));
+                for (_, info) in image.walk().unwrap_or_default() {
+                    let _ = image.xattrs(&info);
+                    let _ = image.read_link(&info);
+                    let _ = image.read_file(&info, 1 << 20);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn directories_of_many_blocks_and_thousands_of_links_survive() {
+    let mut tree = Tree::new();
+    let shared = Node {
+        kind: Kind::File {
+            content: bytes(9000, 0).into(),
+            link: Some(LinkGroup(1)),
+        },
+        ..node(Kind::Fifo)
+    };
+    for i in 0..70_000 {
+        tree.insert(path(&format!("names/{i}")), shared.clone());
+    }
+    let deep = vec!["d".repeat(200); 20].join("/");
+    tree.insert(path(&deep), file(b"deep".to_vec()));
+    for name in ["-", "!", "...", "~", "\u{e4}"] {
+        tree.insert(path(&format!("odd/{name}")), file(name.into()));
+    }
+    let bytes = image(&tree, &options(Codec::Zstd, 65536));
+    let image = Image::open(bytes.as_slice()).unwrap();
+    let info = image.lookup(&path("names/69999")).unwrap().unwrap();
+    assert_eq!(info.nlink, 70_000);
+    assert_eq!(image.walk().unwrap().len(), tree.len());
+    assert!(image.lookup(&path(&deep)).unwrap().is_some());
+    for name in ["-", "!", "...", "~", "\u{e4}"] {
+        let found = image.lookup(&path(&format!("odd/{name}"))).unwrap();
+        assert_eq!(
+            image.read_file(&found.unwrap(), 9).unwrap(),
+            name.as_bytes()
+        );
+    }
+    assert_eq!(image.lookup(&path("odd/none")).unwrap(), None);
+    assert_eq!(image.lookup(&path("odd/-/x")).unwrap(), None);
+}
+
+#[test]
+fn identical_files_share_their_blocks() {
+    let mut tree = Tree::new();
+    tree.insert(path("a"), file(bytes(200_000, 1)));
+    let alone = Plan::new(&tree, &options(Codec::Zstd, 65536))
+        .unwrap()
+        .stats();
+    tree.insert(path("b"), file(bytes(200_000, 1)));
+    let both = Plan::new(&tree, &options(Codec::Zstd, 65536))
+        .unwrap()
+        .stats();
+    assert_eq!(alone.data, both.data);
+    assert_eq!(both.shared, both.data);
+}
+
+#[test]
+fn the_same_tree_gives_the_same_bytes_on_one_thread_and_on_many() {
+    let mut tree = Tree::new();
+    for i in 0..50 {
+        tree.insert(
+            path(&format!("d{}/f{i}", i % 7)),
+            file(bytes(i * 7000, i as u32)),
+        );
+    }
+    let build = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(|| image(&tree, &options(Codec::Zstd, 65536)))
+    };
+    assert_eq!(build(1), build(8));
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    let try_node = |node: Node| {
+        let mut tree = Tree::new();
+        tree.insert(path("x"), node);
+        Plan::new(&tree, &options(Codec::None, 4096))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        try_node(node(Kind::Symlink(Vec::new()))),
+        "/x: a symbolic link's target must have 1 to 4095 bytes, this one has 0"
+    );
+    assert_eq!(
+        try_node(node(Kind::CharDevice {
+            major: 5000,
+            minor: 1
+        })),
+        "/x: device number 5000:1 is out of range (4095:1048575)"
+    );
+    let mut odd = file(Vec::new());
+    odd.meta
+        .xattrs
+        .insert(b"system.nfs4_acl".to_vec(), Vec::new());
+    assert!(try_node(odd).starts_with("/x: extended attribute `system.nfs4_acl`"));
+    let mut tree = Tree::new();
+    let mut long = options(Codec::Zstd, 4096);
+    long.label = "seventeen letters".into();
+    assert!(Plan::new(&tree, &long).is_err());
+    long.label.clear();
+    long.settings.chunk = 5000;
+    assert!(Plan::new(&tree, &long).is_err());
+    tree.insert(path("file"), file(Vec::new()));
+    tree.insert(path("file/below"), file(Vec::new()));
+    assert!(Plan::new(&tree, &options(Codec::None, 4096)).is_err());
+}
+
+#[test]
+fn bad_superblocks_are_told_apart() {
+    let good = image(&Tree::new(), &options(Codec::Zstd, 4096));
+    let open = |at: usize, value: u8| {
+        let mut bad = good.clone();
+        bad[at] = value;
+        Image::open(bad.as_slice()).unwrap_err()
+    };
+    assert!(matches!(open(1024, 0), ReadError::Magic));
+    assert!(matches!(open(1036, 9), ReadError::Unsupported { .. }));
+    assert!(matches!(open(1104, 0x20), ReadError::Unsupported { .. }));
+    assert!(matches!(open(1200, 1), ReadError::Checksum { .. }));
+    assert!(matches!(
+        Image::open(&good[..2000]).unwrap_err(),
+        ReadError::Magic
+    ));
+}
+
+#[test]
+fn the_dump_of_a_small_image_is_stable() {
+    let mut tree = Tree::new();
+    tree.insert(path("bin/tool"), file(bytes(150_000, 2)));
+    tree.insert(path("bin/tiny"), file(b"#!/bin/sh\n".to_vec()));
+    tree.insert(path("bin/text"), file(bytes(3000, 0)));
+    tree.insert(path("bin/noise"), file(bytes(5000, 1)));
+    tree.insert(path("bin/link"), node(Kind::Symlink(b"tool".to_vec())));
+    tree.insert(path("null"), node(Kind::CharDevice { major: 1, minor: 3 }));
+    let mut capable = file(bytes(100, 0));
+    capable.meta.uid = 100_000;
+    capable
+        .meta
+        .xattrs
+        .insert(b"security.capability".to_vec(), vec![1, 0, 0, 2]);
+    tree.insert(path("capable"), capable);
+    tree.insert(
+        path("empty"),
+        node(Kind::File {
+            content: Content::from(""),
+            link: None,
+        }),
+    );
+    let bytes = image(&tree, &options(Codec::Zstd, 65536));
+    let text = dump(&Image::open(bytes.as_slice()).unwrap(), true).unwrap();
+    insta::assert_snapshot!(text);
+}
