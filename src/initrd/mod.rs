@@ -25,7 +25,7 @@ use crate::tree::{Kind, Tree};
 use collect::Collector;
 use contents::Contents;
 
-/// zstd level for releases and developers alike: 19 saves 7 % more and takes ten times as long.
+/// zstd level: 19 makes the initrd a tenth smaller and takes about nine times the CPU.
 pub const DEFAULT_LEVEL: i32 = 12;
 
 /// What an initrd is made of.

@@ -5,6 +5,7 @@ use object::LittleEndian as Le;
 use object::elf::{FileHeader64, SHN_UNDEF, SHT_SYMTAB};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::names::module_name;
 use super::unpack::{decompress, is_module};
@@ -17,8 +18,8 @@ const VERSION_ENTRY: usize = 64;
 /// Bytes of the checksum in front of the name in such an entry.
 const VERSION_CRC: usize = 8;
 
-/// What one module offers and needs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What one module offers and needs. It follows from the file alone, so it may be stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Module {
     /// Its file, relative to `usr/lib/modules/VERSION`.
     pub path: String,
