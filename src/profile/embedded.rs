@@ -23,10 +23,9 @@ macro_rules! file {
 }
 
 /// Files below `profiles/files/`, in order of their paths; none is executable.
-pub static FILES: &[(&str, &[u8])] = &[
-    file!("container-host/usr/lib/systemd/network/99-hullwright-dhcp.network"),
-    file!("container-host/usr/lib/systemd/system/sshd-keygen.service.d/10-hullwright.conf"),
-];
+pub static FILES: &[(&str, &[u8])] = &[file!(
+    "container-host/usr/lib/systemd/network/99-hullwright-dhcp.network"
+)];
 
 /// The text of an embedded profile.
 #[must_use]
