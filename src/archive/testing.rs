@@ -305,6 +305,7 @@ impl Site {
         let keyrings = [("vendor.pgp".to_owned(), key.public())].into();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let mut ctx = Context::new(store, Mirrors::default(), NOW);
+        ctx.proxies = false;
         ctx.retry_pause = Duration::from_millis(1);
         let site = Self {
             server,
