@@ -31,9 +31,11 @@ pub struct Context {
     pub allow_expired: bool,
     /// Transfers at once.
     pub jobs: usize,
+    /// Whether the proxy variables of the environment count.
+    pub proxies: bool,
     /// Stops transfers when set.
     pub cancel: Arc<AtomicBool>,
-    /// First pause between attempts.
+    /// First pause between attempts; each one after it is twice as long.
     pub retry_pause: Duration,
 }
 
@@ -50,18 +52,14 @@ impl Context {
             from: None,
             allow_expired: false,
             jobs: 8,
+            proxies: true,
             cancel: Arc::default(),
             retry_pause: Duration::from_millis(300),
         }
     }
 
     pub(super) fn fetcher(&self) -> Fetcher {
-        Fetcher::new(
-            self.store.clone(),
-            self.cancel.clone(),
-            self.jobs,
-            self.retry_pause,
-        )
+        Fetcher::new(self)
     }
 
     /// The design's rule for Releases past `Valid-Until`.

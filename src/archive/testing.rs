@@ -37,6 +37,8 @@ pub struct Reply {
     pub cuts: usize,
     /// Declare another length.
     pub declared: Option<u64>,
+    /// Version in the ETag.
+    pub version: u32,
 }
 
 #[derive(Default)]
@@ -116,6 +118,7 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
     let request = next();
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut range = None;
+    let mut if_range = String::new();
     loop {
         let line = next().to_ascii_lowercase();
         if line.is_empty() {
@@ -123,6 +126,9 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
         }
         if let Some(from) = line.strip_prefix("range: bytes=") {
             range = from.trim_end_matches('-').parse::<usize>().ok();
+        }
+        if let Some(tag) = line.strip_prefix("if-range: ") {
+            if_range = tag.to_owned();
         }
     }
     let entry = match range {
@@ -142,6 +148,8 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
             .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
     }
+    let tag = format!("\"v{}\"", reply.version);
+    let range = range.filter(|_| if_range.is_empty() || if_range == tag);
     let from = range.unwrap_or(0).min(reply.body.len());
     let mut rest = &reply.body[from..];
     let status = match range {
@@ -158,7 +166,7 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
         rest = &rest[..rest.len() / 2];
     }
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nETag: \"v1\"\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nETag: {tag}\r\nConnection: close\r\n\r\n"
     );
     let body = rest.to_vec();
     drop(replies);
@@ -305,6 +313,7 @@ impl Site {
         let keyrings = [("vendor.pgp".to_owned(), key.public())].into();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let mut ctx = Context::new(store, Mirrors::default(), NOW);
+        ctx.proxies = false;
         ctx.retry_pause = Duration::from_millis(1);
         let site = Self {
             server,

@@ -83,15 +83,15 @@ impl Store {
             .then_some(path)
     }
 
-    /// As [`Store::download`]; a file of another size counts as missing and is removed.
+    /// As [`Store::download`]; a file of another size counts as missing, and is removed when it is
+    /// damaged (and not the size that is asked for wrong).
     #[must_use]
     pub fn download_sized(&self, sha256: &Sha256, size: u64) -> Option<PathBuf> {
         let path = self.download(sha256)?;
         if fs::metadata(&path).is_ok_and(|data| data.len() == size) {
             return Some(path);
         }
-        tracing::warn!("{} is damaged and will be fetched again", path.display());
-        let _ = fs::remove_file(&path);
+        let _ = self.verify(sha256);
         None
     }
 

@@ -21,6 +21,13 @@ fn content_is_found_by_its_hash_and_damage_is_noticed() {
     store.put(b"hello").unwrap();
     fs::write(&path, b"hell").unwrap();
     assert_eq!(store.download_sized(&sha, 5), None);
+    assert!(!path.exists());
+    store.put(b"hello").unwrap();
+    assert_eq!(store.download_sized(&sha, 6), None);
+    assert!(
+        path.exists(),
+        "a wrong size in a lock must not cost the content"
+    );
 }
 
 #[test]

@@ -92,6 +92,20 @@ fn a_killed_download_goes_on_in_the_next_run() {
 }
 
 #[test]
+fn a_file_that_was_replaced_meanwhile_is_fetched_from_the_start() {
+    let site = Site::new();
+    let path = format!("/{}", pool("beta"));
+    site.server.change(&path, |reply| reply.cuts = 5);
+    error(&site, &site.ctx);
+    site.server.change(&path, |reply| reply.version = 1);
+    let before = site.server.log().len();
+    fetch(&site, &site.ctx).unwrap();
+    let log = &site.server.log()[before..];
+    // Only If-Range makes one request enough: the answer is the whole new file.
+    assert_eq!(log.iter().filter(|l| l.starts_with(&path)).count(), 1);
+}
+
+#[test]
 fn a_busy_server_is_asked_again_and_a_wrong_start_is_forgotten() {
     let site = Site::new();
     site.server
@@ -104,7 +118,7 @@ fn a_busy_server_is_asked_again_and_a_wrong_start_is_forgotten() {
         .folder("partial")
         .join(lock.packages[2].sha256.to_string());
     std::fs::write(&partial, vec![0; 1000]).unwrap();
-    let url = format!("{}/{}\n\"v1\"", site.server.url, pool("gamma"));
+    let url = format!("{}/{}\n\"v0\"", site.server.url, pool("gamma"));
     std::fs::write(partial.with_extension("from"), url).unwrap();
     fetch(&site, &site.ctx).unwrap();
     let log = site.server.log();
