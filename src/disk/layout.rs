@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::format::{BACKUP_SECTORS, SECTOR};
+use super::format::SECTOR;
 use crate::arch::{Arch, ESP_TYPE};
 use crate::failure::{Failure, Kind};
 use crate::profile::schema::{Disk, DiskSize, MIB};
@@ -114,6 +114,7 @@ pub struct Planned {
 pub struct ImageLayout {
     arch: Arch,
     disk_size: u64,
+    min_grown: u64,
     slack: u64,
     partitions: Vec<Planned>,
 }
@@ -248,15 +249,15 @@ impl ImageLayout {
             .0
             .checked_next_multiple_of(ALIGNMENT)
             .ok_or(LayoutError::Overflow)?;
-        let backup = BACKUP_SECTORS * SECTOR;
+        // The backup table takes a part of the last MiB, so that lengths are round and systemd-repart,
+        // which rounds to 4 KiB, finds all of ROOT_MIN: with less it aborts on an assertion (257).
+        let min_grown = [slack, ROOT_MIN, ALIGNMENT]
+            .into_iter()
+            .try_fold(offset, u64::checked_add)
+            .ok_or(LayoutError::Overflow)?;
         let disk_size = match disk.size {
-            // The backup table takes a part of the last MiB, so that the image's length is round.
             DiskSize::Auto => offset.checked_add(ALIGNMENT).ok_or(LayoutError::Overflow)?,
             DiskSize::Bytes(size) => {
-                let needed = [slack, ROOT_MIN, backup]
-                    .into_iter()
-                    .try_fold(offset, u64::checked_add)
-                    .ok_or(LayoutError::Overflow)?;
                 let size = size.0;
                 if !size.is_multiple_of(SECTOR) {
                     return Err(LayoutError::Unusable {
@@ -264,8 +265,11 @@ impl ImageLayout {
                         size,
                     });
                 }
-                if needed > size {
-                    return Err(LayoutError::Disk { needed, size });
+                if min_grown > size {
+                    return Err(LayoutError::Disk {
+                        needed: min_grown,
+                        size,
+                    });
                 }
                 size
             }
@@ -273,6 +277,7 @@ impl ImageLayout {
         Ok(Self {
             arch,
             disk_size,
+            min_grown,
             slack,
             partitions,
         })
@@ -290,8 +295,17 @@ impl ImageLayout {
         self.disk_size
     }
 
-    /// Unused bytes that stay between the last partition and root: `PaddingMinBytes=` of slot B's
-    /// last partition in repart.d. On an `auto` disk they exist once the disk has grown.
+    /// The smallest disk on which a first boot finds room for slack and root: what an `auto` image
+    /// must be grown to.
+    #[must_use]
+    pub const fn min_grown_size(&self) -> u64 {
+        self.min_grown
+    }
+
+    /// Unused bytes that stay between the last partition and root. A gap looks like free space to
+    /// systemd-repart, so its definition of the last partition must claim it: `PaddingMinBytes=` in
+    /// the second of two definitions of that type, since they are matched in order. On an `auto` disk
+    /// the gap exists once the disk has grown.
     #[must_use]
     pub const fn slack(&self) -> u64 {
         self.slack
@@ -362,6 +376,7 @@ pub(crate) mod tests {
         let layout = plan(|disk, _| disk.size = DiskSize::Auto).unwrap();
         assert_eq!(layout.disk_size(), 4164 * MIB);
         assert_eq!(layout.slack(), GIB);
+        assert_eq!(layout.min_grown_size(), 5700 * MIB);
     }
 
     #[test]

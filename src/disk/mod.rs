@@ -9,6 +9,7 @@
 pub mod format;
 pub mod layout;
 pub mod read;
+pub mod repart;
 pub mod table;
 pub mod write;
 

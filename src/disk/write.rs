@@ -63,7 +63,7 @@ pub struct DiskReport {
     /// Data, ascending; everything else reads as zeros.
     pub extents: Vec<Extent>,
     /// The disk's hash: SHA-256 over offset and length (64 bits each, little-endian) and hash of
-    /// every extent, after the disk's size.
+    /// every extent. The partition tables are extents too, so it covers the disk's size.
     pub sha256: Sha256,
 }
 
@@ -95,18 +95,17 @@ pub fn write_disk(
         extents.push(put(&disk, table.backup_offset, &table.backup)?);
         Ok(DiskReport {
             size: layout.disk_size(),
-            sha256: disk_hash(layout.disk_size(), &extents),
+            sha256: disk_hash(&extents),
             extents,
         })
     };
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-/// The hash of a disk from its size and extents.
+/// The hash of a disk from its extents.
 #[must_use]
-pub fn disk_hash(size: u64, extents: &[Extent]) -> Sha256 {
+pub fn disk_hash(extents: &[Extent]) -> Sha256 {
     let mut hash = sha2::Sha256::new();
-    hash.update(size.to_le_bytes());
     for extent in extents {
         hash.update(extent.offset.to_le_bytes());
         hash.update(extent.len.to_le_bytes());

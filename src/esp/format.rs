@@ -37,7 +37,10 @@ pub const ATTRIBUTE_DIRECTORY: u8 = 0x10;
 /// Attribute of a file that was written.
 pub const ATTRIBUTE_ARCHIVE: u8 = 0x20;
 /// Attribute of a long-name entry.
-const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
+pub const ATTRIBUTE_LONG_NAME: u8 = 0x0f;
+/// Where a long-name entry has its UTF-16 units.
+pub const LONG_NAME_PLACES: [usize; LONG_NAME_UNITS] =
+    [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
 /// What the boot sector says of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,11 +173,7 @@ pub fn long_entries(name: &str, short: &[u8; 11]) -> Vec<[u8; ENTRY_LEN]> {
             .copied()
             .chain([0])
             .chain(std::iter::repeat(0xffff));
-        let places = (1..11)
-            .step_by(2)
-            .chain((14..26).step_by(2))
-            .chain([28, 30]);
-        for (at, unit) in places.zip(padded) {
+        for (at, unit) in LONG_NAME_PLACES.into_iter().zip(padded) {
             bytes[at..at + 2].copy_from_slice(&unit.to_le_bytes());
         }
         bytes

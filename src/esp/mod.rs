@@ -4,8 +4,10 @@ pub mod content;
 pub mod fat;
 pub mod format;
 pub mod names;
+pub mod read;
 pub mod sparse;
 
 pub use content::{boot_entry_name, loader_conf};
 pub use fat::{EspContent, EspFile, build, required_bytes};
+pub use read::{EspReader, FatError};
 pub use sparse::SparseImage;
