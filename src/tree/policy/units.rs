@@ -1,5 +1,6 @@
 //! The profile's units: presets from `enable` and `disable`, links to `/dev/null` from `mask`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -29,7 +30,34 @@ pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
     for name in &units.disable {
         writeln!(text, "disable {name}")?;
     }
+    // Presets know instances only as words behind their template; systemd would skip a rule for
+    // `getty@tty2.service`, because no such file exists.
+    let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut plain = BTreeSet::new();
     for name in units.enable.iter().filter(|n| !units.disable.contains(n)) {
+        match UnitName::parse(name) {
+            Some(parsed) if parsed.instance.is_some_and(|i| !i.is_empty()) => {
+                let instance = parsed.instance.unwrap_or_default().to_owned();
+                instances
+                    .entry(parsed.template())
+                    .or_default()
+                    .insert(instance);
+            }
+            _ => {
+                plain.insert(name.clone());
+            }
+        }
+    }
+    for (template, list) in &mut instances {
+        if plain.remove(template)
+            && let Some(unit) = find(tree, Scope::System, template)?
+        {
+            list.extend(unit.install.default_instance);
+        }
+        let words: Vec<_> = list.iter().map(String::as_str).collect();
+        writeln!(text, "enable {template} {}", words.join(" "))?;
+    }
+    for name in &plain {
         writeln!(text, "enable {name}")?;
     }
     // Without it units that no preset names would be enabled: that is systemd's default.
@@ -210,7 +238,14 @@ mod tests {
     fn disable_wins_over_enable_and_everything_else_is_disabled() {
         let mut tree = tree();
         let units = Units {
-            enable: vec!["ssh.service".into(), "g@one.service".into()],
+            enable: [
+                "ssh.service",
+                "g@two.service",
+                "g@one.service",
+                "g@.service",
+            ]
+            .map(String::from)
+            .into(),
             disable: vec!["ssh.service".into()],
             mask: Vec::new(),
         };
@@ -220,7 +255,11 @@ mod tests {
         let rules: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(
             rules,
-            ["disable ssh.service", "enable g@one.service", "disable *"]
+            [
+                "disable ssh.service",
+                "enable g@.service one two",
+                "disable *"
+            ]
         );
     }
 
