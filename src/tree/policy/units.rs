@@ -13,13 +13,15 @@ use super::edit::{Editor, files_in, path};
 use super::install::{Scope, UnitName, find, folders};
 use super::suggest::did_you_mean;
 
-/// Writes the preset file that decides over every unit, after checking that each named unit exists.
+/// Writes the preset file that decides over every unit, after checking that each named unit exists;
+/// returns notes about units that enabling does nothing to.
 ///
 /// # Errors
-/// A unit that does not exist, is only an alias, cannot be enabled, or is masked as well.
-pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
+/// A unit that does not exist, is only an alias, or is masked as well.
+pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
     for name in &units.enable {
-        check_enabled(tree, units, name)?;
+        notes.extend(check_enabled(tree, units, name)?);
     }
     for name in units.disable.iter().chain(&units.mask) {
         if UnitName::parse(name).is_none() {
@@ -66,7 +68,8 @@ pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
         "usr/lib/systemd/system-preset/00-hullwright.preset",
         0o644,
         text.as_str(),
-    )
+    )?;
+    Ok(notes)
 }
 
 fn not_a_name(name: &str) -> Failure {
@@ -78,7 +81,7 @@ fn not_a_name(name: &str) -> Failure {
     )
 }
 
-fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<()> {
+fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<Option<String>> {
     if UnitName::parse(name).is_none() {
         let failure = not_a_name(name);
         return Err(
@@ -135,17 +138,10 @@ fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<()> {
         .hint(format!("name the unit itself: `{}`", unit.name))
         .into());
     }
-    if unit.install.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "`{name}` has no [Install] section: it cannot be enabled, other units start it"
-            ),
-        )
-        .hint("take it out of `root.units.enable`")
-        .into());
-    }
-    Ok(())
+    // As for systemctl: no error, since such units are started by others.
+    Ok(unit.install.is_empty().then(|| {
+        format!("enabling {name} does nothing: it has no [Install] section, other units start it")
+    }))
 }
 
 /// Masks `name` in `/usr`: a link to `/dev/null`, and no link that wants it, so that nothing logs
@@ -218,7 +214,6 @@ mod tests {
             ("shh.service", "did you mean `ssh.service`"),
             ("ssh", "did you mean `ssh.service`"),
             ("sshd.service", "name the unit itself: `ssh.service`"),
-            ("static.service", "take it out"),
             ("nfs-kernel-server.service", "packages.include"),
         ] {
             let units = Units {
@@ -232,6 +227,19 @@ mod tests {
                 "{name}: {failure:?}"
             );
         }
+    }
+
+    #[test]
+    fn enabling_a_static_unit_is_noted() {
+        let units = Units {
+            enable: vec!["static.service".into()],
+            ..Units::default()
+        };
+        let notes = write_preset(&mut tree(), &units).unwrap();
+        assert!(
+            notes[0].contains("static.service does nothing"),
+            "{notes:?}"
+        );
     }
 
     #[test]
