@@ -104,7 +104,7 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     let mut notes = users::write(tree, &profile.root.users, &accounts)?;
     quirks::apply_owners(tree, &quirks, &accounts)?;
 
-    units::write_preset(tree, &profile.root.units)?;
+    notes.extend(units::write_preset(tree, &profile.root.units)?);
     for name in &profile.root.units.mask {
         units::mask(tree, name)?;
     }
@@ -176,3 +176,6 @@ fn foreign_owners(tree: &Tree, accounts: &accounts::Accounts) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,15 +130,6 @@ pub fn apply(tree: &mut Tree, scope: Scope, arch: &str) -> Result<Vec<String>> {
             Verdict::Ignore => {}
         }
     }
-    // Instances that a rule names in full (`enable getty@tty2.service`) have no file of their own.
-    for rule in rules.iter().filter(|r| r.verdict == Verdict::Enable) {
-        let instance = UnitName::parse(&rule.pattern)
-            .is_some_and(|n| n.instance.is_some_and(|i| !i.is_empty()));
-        if instance && !names.contains(&rule.pattern) {
-            queue.push_back(rule.pattern.clone());
-        }
-    }
-
     unlink(tree, scope, &disabled)?;
 
     let mut made: BTreeMap<String, Link> = BTreeMap::new();
@@ -243,7 +234,7 @@ mod tests {
         let mut tree = tree(&[
             (
                 "usr/lib/systemd/system-preset/00-a.preset",
-                "enable a.service\nenable t@.service one two\nenable u@x.service\ndisable *\n",
+                "enable a.service\nenable t@.service one two\nenable u@.service x\ndisable *\n",
             ),
             (
                 "usr/lib/systemd/system-preset/90-b.preset",

@@ -1,6 +1,7 @@
 //! Small settings of the profile that become one file each: locale, time zone, journal, sysctl,
 //! tmpfiles.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use crate::failure::{Failure, Kind};
 use crate::profile::schema::Root;
 use crate::tree::{Tree, TreePath};
 
-use super::edit::{Editor, exists};
+use super::edit::{Editor, dropins, exists, text};
 
 /// Writes all of them.
 ///
@@ -42,7 +43,7 @@ pub fn write(tree: &mut Tree, root: &Root) -> Result<()> {
         .as_str(),
     )?;
     if !root.sysctl.is_empty() {
-        let mut text = String::new();
+        let mut lines = String::new();
         for (key, value) in &root.sysctl {
             if key.contains(['=', '\n', ' ']) || value.contains('\n') {
                 return Err(usage(format!(
@@ -50,15 +51,23 @@ pub fn write(tree: &mut Tree, root: &Root) -> Result<()> {
                 ))
                 .into());
             }
-            writeln!(text, "{key} = {value}")?;
+            writeln!(lines, "{key} = {value}")?;
         }
-        edit.write("usr/lib/sysctl.d/90-hullwright.conf", 0o644, text.as_str())?;
+        edit.write("usr/lib/sysctl.d/90-hullwright.conf", 0o644, lines.as_str())?;
     }
-    if !root.tmpfiles.is_empty() {
-        for line in &root.tmpfiles {
-            check_tmpfiles(line)?;
-        }
-        let text = root.tmpfiles.join("\n") + "\n";
+    for line in &root.tmpfiles {
+        check_tmpfiles(line)?;
+    }
+    // systemd-tmpfiles complains on every boot about a second line for a path, an equal one too.
+    let known = tmpfiles_lines(edit.tree)?;
+    let lines: Vec<&str> = root
+        .tmpfiles
+        .iter()
+        .filter(|line| !known.contains(&fields(line)))
+        .map(String::as_str)
+        .collect();
+    if !lines.is_empty() {
+        let text = lines.join("\n") + "\n";
         edit.write(
             "usr/lib/tmpfiles.d/hullwright-profile.conf",
             0o644,
@@ -66,6 +75,20 @@ pub fn write(tree: &mut Tree, root: &Root) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// A line without the differences that blanks make.
+fn fields(line: &str) -> String {
+    line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every line of tmpfiles.d in the tree.
+fn tmpfiles_lines(tree: &Tree) -> Result<BTreeSet<String>> {
+    let mut out = BTreeSet::new();
+    for file in dropins(tree, "tmpfiles.d", ".conf")? {
+        out.extend(text(tree, &file)?.unwrap_or_default().lines().map(fields));
+    }
+    Ok(out)
 }
 
 fn usage(message: String) -> Failure {

@@ -1,5 +1,6 @@
 //! The profile's units: presets from `enable` and `disable`, links to `/dev/null` from `mask`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -12,13 +13,15 @@ use super::edit::{Editor, files_in, path};
 use super::install::{Scope, UnitName, find, folders};
 use super::suggest::did_you_mean;
 
-/// Writes the preset file that decides over every unit, after checking that each named unit exists.
+/// Writes the preset file that decides over every unit, after checking that each named unit exists;
+/// returns notes about units that enabling does nothing to.
 ///
 /// # Errors
-/// A unit that does not exist, is only an alias, cannot be enabled, or is masked as well.
-pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
+/// A unit that does not exist, is only an alias, or is masked as well.
+pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
     for name in &units.enable {
-        check_enabled(tree, units, name)?;
+        notes.extend(check_enabled(tree, units, name)?);
     }
     for name in units.disable.iter().chain(&units.mask) {
         if UnitName::parse(name).is_none() {
@@ -29,7 +32,34 @@ pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
     for name in &units.disable {
         writeln!(text, "disable {name}")?;
     }
+    // Presets know instances only as words behind their template; systemd would skip a rule for
+    // `getty@tty2.service`, because no such file exists.
+    let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut plain = BTreeSet::new();
     for name in units.enable.iter().filter(|n| !units.disable.contains(n)) {
+        match UnitName::parse(name) {
+            Some(parsed) if parsed.instance.is_some_and(|i| !i.is_empty()) => {
+                let instance = parsed.instance.unwrap_or_default().to_owned();
+                instances
+                    .entry(parsed.template())
+                    .or_default()
+                    .insert(instance);
+            }
+            _ => {
+                plain.insert(name.clone());
+            }
+        }
+    }
+    for (template, list) in &mut instances {
+        if plain.remove(template)
+            && let Some(unit) = find(tree, Scope::System, template)?
+        {
+            list.extend(unit.install.default_instance);
+        }
+        let words: Vec<_> = list.iter().map(String::as_str).collect();
+        writeln!(text, "enable {template} {}", words.join(" "))?;
+    }
+    for name in &plain {
         writeln!(text, "enable {name}")?;
     }
     // Without it units that no preset names would be enabled: that is systemd's default.
@@ -38,7 +68,8 @@ pub fn write_preset(tree: &mut Tree, units: &Units) -> Result<()> {
         "usr/lib/systemd/system-preset/00-hullwright.preset",
         0o644,
         text.as_str(),
-    )
+    )?;
+    Ok(notes)
 }
 
 fn not_a_name(name: &str) -> Failure {
@@ -50,7 +81,7 @@ fn not_a_name(name: &str) -> Failure {
     )
 }
 
-fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<()> {
+fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<Option<String>> {
     if UnitName::parse(name).is_none() {
         let failure = not_a_name(name);
         return Err(
@@ -107,17 +138,10 @@ fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<()> {
         .hint(format!("name the unit itself: `{}`", unit.name))
         .into());
     }
-    if unit.install.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "`{name}` has no [Install] section: it cannot be enabled, other units start it"
-            ),
-        )
-        .hint("take it out of `root.units.enable`")
-        .into());
-    }
-    Ok(())
+    // As for systemctl: no error, since such units are started by others.
+    Ok(unit.install.is_empty().then(|| {
+        format!("enabling {name} does nothing: it has no [Install] section, other units start it")
+    }))
 }
 
 /// Masks `name` in `/usr`: a link to `/dev/null`, and no link that wants it, so that nothing logs
@@ -190,7 +214,6 @@ mod tests {
             ("shh.service", "did you mean `ssh.service`"),
             ("ssh", "did you mean `ssh.service`"),
             ("sshd.service", "name the unit itself: `ssh.service`"),
-            ("static.service", "take it out"),
             ("nfs-kernel-server.service", "packages.include"),
         ] {
             let units = Units {
@@ -207,10 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn enabling_a_static_unit_is_noted() {
+        let units = Units {
+            enable: vec!["static.service".into()],
+            ..Units::default()
+        };
+        let notes = write_preset(&mut tree(), &units).unwrap();
+        assert!(
+            notes[0].contains("static.service does nothing"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
     fn disable_wins_over_enable_and_everything_else_is_disabled() {
         let mut tree = tree();
         let units = Units {
-            enable: vec!["ssh.service".into(), "g@one.service".into()],
+            enable: [
+                "ssh.service",
+                "g@two.service",
+                "g@one.service",
+                "g@.service",
+            ]
+            .map(String::from)
+            .into(),
             disable: vec!["ssh.service".into()],
             mask: Vec::new(),
         };
@@ -220,7 +263,11 @@ mod tests {
         let rules: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(
             rules,
-            ["disable ssh.service", "enable g@one.service", "disable *"]
+            [
+                "disable ssh.service",
+                "enable g@.service one two",
+                "disable *"
+            ]
         );
     }
 

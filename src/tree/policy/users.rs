@@ -23,6 +23,7 @@ pub fn write(tree: &mut Tree, users: &[User], accounts: &Accounts) -> Result<Vec
     let skeleton: Vec<String> = files_in(tree, "etc/skel", "")?
         .iter()
         .map(|p| String::from_utf8_lossy(p.name()).into_owned())
+        .filter(|name| !name.contains(['%', '"', '\\', ' ']))
         .collect();
     let has_sshd = exists(tree, "usr/sbin/sshd") || exists(tree, "usr/bin/sshd");
     let mut homes = String::new();
@@ -34,12 +35,13 @@ pub fn write(tree: &mut Tree, users: &[User], accounts: &Accounts) -> Result<Vec
         let (home, name) = (&account.home, &user.name);
         // Only below /home: /root is made for everyone, and `/` or /var/lib/x is somebody else's.
         if home.starts_with("/home/") {
+            // The argument of a line is its rest as it stands, without quotes.
             let home = home.replace('%', "%%");
             writeln!(homes, "d \"{home}\" 0700 {} {} -", account.uid, account.gid)?;
             for file in &skeleton {
                 writeln!(
                     homes,
-                    "C \"{home}/{file}\" 0644 {} {} - \"/etc/skel/{file}\"",
+                    "C \"{home}/{file}\" 0644 {} {} - /etc/skel/{file}",
                     account.uid, account.gid
                 )?;
             }

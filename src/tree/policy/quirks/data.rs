@@ -25,7 +25,7 @@ pub const FILES: &[(&str, &str)] = embed!("units":
     "network/99-hullwright-dhcp.network",
     "tmpfiles.d/hullwright.conf",
     "user-preset/00-hullwright.preset",
-    "sshd-keygen.service.d/10-hullwright.conf",
+    "sshd-keygen.service.d/20-hullwright-host-keys.conf",
     "sshd_config.d/10-hullwright.conf",
     "serial-getty.d/autologin.conf",
 );

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use crate::failure::{Failure, Kind as FailureKind};
-use crate::tree::{Content, Origin, Tree, TreePath};
+use crate::tree::{Content, Kind, Origin, Tree, TreePath};
 
 use super::accounts::Accounts;
 use super::edit::{Editor, exists, path, text};
@@ -325,7 +325,8 @@ fn set_owner(
         ),
         None => None,
     };
-    let Some(node) = tree.get_mut(&path(&owner.path)?) else {
+    let at = path(&owner.path)?;
+    let Some(node) = tree.get_mut(&at) else {
         return if owner.optional {
             Ok(())
         } else {
@@ -335,6 +336,18 @@ fn set_owner(
     node.meta.uid = uid.unwrap_or(node.meta.uid);
     node.meta.gid = gid.unwrap_or(node.meta.gid);
     node.meta.mode = mode(owner.mode.as_deref(), node.meta.mode)?;
+    // Names of one inode share its metadata.
+    if let Kind::File {
+        link: Some(group), ..
+    } = node.kind
+    {
+        let meta = node.meta.clone();
+        for (_, other) in tree.iter_mut() {
+            if matches!(other.kind, Kind::File { link: Some(g), .. } if g == group) {
+                other.meta = meta.clone();
+            }
+        }
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tree::{Kind, Meta, Node};
+use crate::tree::{Meta, Node};
 
 const FACTS: Facts = Facts {
     development: false,
