@@ -76,7 +76,10 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
     let objects = fetch_and_compile(inputs)?;
     let mut assembled = assemble(inputs, &objects)?;
     drop(objects);
-    let lock = Lock { ids: assembled.report.ids.clone(), ..inputs.lock.clone() };
+    let lock = Lock {
+        ids: assembled.report.ids.clone(),
+        ..inputs.lock.clone()
+    };
     let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
 
     let modules = index_modules(&mut assembled, progress)?;
@@ -120,7 +123,11 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
     drop(stage);
     write_report(out, progress, &assembled.report)?;
     staging.commit(inputs.sync)?;
-    Ok(Built { directory: inputs.output.to_owned(), manifest, lock })
+    Ok(Built {
+        directory: inputs.output.to_owned(),
+        manifest,
+        lock,
+    })
 }
 
 /// Downloads what is missing and compiles each package as soon as it is there.
@@ -132,7 +139,9 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let local = obtain::local_files(inputs.loaded)?;
     let failed = std::sync::Mutex::new(None);
     let submit = |index: usize, path: &Path| {
-        let Some(package) = lock.packages.get(index) else { return };
+        let Some(package) = lock.packages.get(index) else {
+            return;
+        };
         if let Err(error) = compiler.submit(index, package.into(), path)
             && let Ok(mut slot) = failed.lock()
         {
@@ -141,13 +150,21 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     };
     for (index, package) in lock.packages.iter().enumerate() {
         if package.archive.is_empty() {
-            let file = local.get(&package.path).filter(|file| file.sha256 == package.sha256);
+            let file = local
+                .get(&package.path)
+                .filter(|file| file.sha256 == package.sha256);
             let file = file.ok_or_else(|| {
                 Failure::new(
                     Kind::Archive,
-                    format!("{}: {} is not the file that was locked", package.name, package.path),
+                    format!(
+                        "{}: {} is not the file that was locked",
+                        package.name, package.path
+                    ),
                 )
-                .hint(format!("lock it anew: hullwright lock {}", inputs.loaded.stem))
+                .hint(format!(
+                    "lock it anew: hullwright lock {}",
+                    inputs.loaded.stem
+                ))
             })?;
             submit(index, &file.path);
         }
@@ -191,9 +208,10 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
             meta: entry.meta,
             kind: match entry.kind {
                 OverlayKind::Dir => tree::Kind::Dir,
-                OverlayKind::File(bytes) => {
-                    tree::Kind::File { content: bytes.into(), link: None }
-                }
+                OverlayKind::File(bytes) => tree::Kind::File {
+                    content: bytes.into(),
+                    link: None,
+                },
                 OverlayKind::Symlink(target) => tree::Kind::Symlink(target),
             },
             source: entry.from.into(),
@@ -216,7 +234,10 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
 }
 
 fn content_bytes(tree: &Tree) -> u64 {
-    tree.iter().filter_map(|(_, node)| node.content()).map(tree::Content::len).sum()
+    tree.iter()
+        .filter_map(|(_, node)| node.content())
+        .map(tree::Content::len)
+        .sum()
 }
 
 /// Writes depmod's indices into the tree.
@@ -279,11 +300,19 @@ fn write_usr(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result
     let (file, leaves) = hasher.finish().context("writing usr.erofs")?;
     let image_sha256 = file.finish().context("writing usr.erofs")?;
     let mut file = HashedFile::create(&hashes)?;
-    let verity =
-        leaves.write(seed.uuid("usr-verity"), &mut file).context("writing usr.verity")?;
+    let verity = leaves
+        .write(seed.uuid("usr-verity"), &mut file)
+        .context("writing usr.verity")?;
     let hashes_sha256 = file.finish().context("writing usr.verity")?;
     stage.add(plan.size());
-    Ok(Usr { image, image_size: plan.size(), image_sha256, hashes, hashes_sha256, verity })
+    Ok(Usr {
+        image,
+        image_size: plan.size(),
+        image_sha256,
+        hashes,
+        hashes_sha256,
+        verity,
+    })
 }
 
 /// A new file that is hashed while it is written.
@@ -294,8 +323,7 @@ struct HashedFile {
 
 impl HashedFile {
     fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("creating {}", path.display()))?;
+        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 20, file),
             hash: sha2::Digest::new(),
@@ -325,7 +353,13 @@ fn command_line(profile: &Profile, root_hash: &Sha256) -> String {
     let serial = profile.arch.traits().serial;
     let mut words = vec![format!("usrhash={root_hash}")];
     words.extend(policy::cmdline(profile));
-    words.extend(profile.kernel.cmdline.iter().map(|word| word.replace("{serial}", serial)));
+    words.extend(
+        profile
+            .kernel
+            .cmdline
+            .iter()
+            .map(|word| word.replace("{serial}", serial)),
+    );
     words.join(" ")
 }
 
@@ -348,11 +382,26 @@ fn make_uki(
     let uki = uki::assemble(
         &stub,
         &[
-            Section { name: ".osrel", data: &os_release },
-            Section { name: ".cmdline", data: cmdline.as_bytes() },
-            Section { name: ".uname", data: assembled.boot.kernel_version.as_bytes() },
-            Section { name: ".linux", data: &vmlinuz },
-            Section { name: ".initrd", data: &initrd.bytes },
+            Section {
+                name: ".osrel",
+                data: &os_release,
+            },
+            Section {
+                name: ".cmdline",
+                data: cmdline.as_bytes(),
+            },
+            Section {
+                name: ".uname",
+                data: assembled.boot.kernel_version.as_bytes(),
+            },
+            Section {
+                name: ".linux",
+                data: &vmlinuz,
+            },
+            Section {
+                name: ".initrd",
+                data: &initrd.bytes,
+            },
         ],
     )
     .context("assembling the UKI")?;
@@ -380,11 +429,19 @@ fn write_disk(
     let conf: Arc<[u8]> = esp::loader_conf(profile.boot.timeout).into_bytes().into();
     let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)
         .into_iter()
-        .map(|path| EspFile { path, data: Arc::clone(&loader) })
+        .map(|path| EspFile {
+            path,
+            data: Arc::clone(&loader),
+        })
         .collect();
-    files.push(EspFile { path: "loader/loader.conf".into(), data: conf });
-    let others: Vec<(&str, u64)> =
-        files.iter().map(|file| (file.path.as_str(), file.data.len() as u64)).collect();
+    files.push(EspFile {
+        path: "loader/loader.conf".into(),
+        data: conf,
+    });
+    let others: Vec<(&str, u64)> = files
+        .iter()
+        .map(|file| (file.path.as_str(), file.data.len() as u64))
+        .collect();
     let layout = ImageLayout::plan(
         &profile.disk,
         profile.arch,
@@ -401,7 +458,9 @@ fn write_disk(
         path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
         data: uki.into(),
     });
-    let size = layout.partition(Role::Esp).map_or(0, |planned| planned.size);
+    let size = layout
+        .partition(Role::Esp)
+        .map_or(0, |planned| planned.size);
     let esp = esp::build(&EspContent {
         files,
         size,
@@ -414,8 +473,14 @@ fn write_disk(
         &layout,
         &disk::Parts {
             esp: &esp,
-            usr: disk::PartFile { path: &usr.image, sha256: Some(usr.image_sha256) },
-            verity: disk::PartFile { path: &usr.hashes, sha256: Some(usr.hashes_sha256) },
+            usr: disk::PartFile {
+                path: &usr.image,
+                sha256: Some(usr.image_sha256),
+            },
+            verity: disk::PartFile {
+                path: &usr.hashes,
+                sha256: Some(usr.hashes_sha256),
+            },
             signature: None,
         },
         &disk::Identity {
@@ -429,9 +494,17 @@ fn write_disk(
     let extents = report
         .extents
         .iter()
-        .map(|e| Extent { offset: e.offset, length: e.len, sha256: e.sha256 })
+        .map(|e| Extent {
+            offset: e.offset,
+            length: e.len,
+            sha256: e.sha256,
+        })
         .collect();
-    Ok(DiskSummary { size: report.size, sha256: report.sha256, extents })
+    Ok(DiskSummary {
+        size: report.size,
+        sha256: report.sha256,
+        extents,
+    })
 }
 
 fn artefacts(out: &Path, names: &[&str]) -> Result<Vec<Artefact>> {
@@ -441,7 +514,11 @@ fn artefacts(out: &Path, names: &[&str]) -> Result<Vec<Artefact>> {
             let path = out.join(name);
             let sha256 = crate::store::hash_file(&path)
                 .with_context(|| format!("hashing {}", path.display()))?;
-            Ok(Artefact { name: (*name).into(), size: fs::metadata(&path)?.len(), sha256 })
+            Ok(Artefact {
+                name: (*name).into(),
+                size: fs::metadata(&path)?.len(),
+                sha256,
+            })
         })
         .collect()
 }
@@ -450,11 +527,17 @@ fn artefacts(out: &Path, names: &[&str]) -> Result<Vec<Artefact>> {
 fn write_manifest(out: &Path, manifest: &Manifest) -> Result<()> {
     let mut text = serde_json::to_string_pretty(manifest).context("writing the manifest")?;
     text.push('\n');
-    let mut sums: BTreeMap<&str, Sha256> =
-        manifest.artefacts.iter().map(|a| (a.name.as_str(), a.sha256)).collect();
+    let mut sums: BTreeMap<&str, Sha256> = manifest
+        .artefacts
+        .iter()
+        .map(|a| (a.name.as_str(), a.sha256))
+        .collect();
     sums.insert("manifest.json", Sha256::of(text.as_bytes()));
     fs::write(out.join("manifest.json"), &text).context("writing manifest.json")?;
-    let sums: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
+    let sums: String = sums
+        .iter()
+        .map(|(name, sum)| format!("{sum}  {name}\n"))
+        .collect();
     fs::write(out.join("SHA256SUMS"), sums).context("writing SHA256SUMS")
 }
 

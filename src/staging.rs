@@ -38,7 +38,11 @@ impl Drop for Unfinished {
 
 fn remove(path: &Path) {
     // Whatever is gone already needs no removing.
-    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let _ = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
 }
 
 /// Removes everything unfinished; for the signal handler, just before the process exits.
@@ -143,12 +147,16 @@ fn open_to_readers(folder: &Path) -> Result<()> {
 
 /// Removes staging folders whose process is gone.
 fn clear_leftovers(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
     for entry in entries.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Ok(lock) = fs::File::open(entry.path().join(LOCK)) else { continue };
+        let Ok(lock) = fs::File::open(entry.path().join(LOCK)) else {
+            continue;
+        };
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
             remove(&entry.path());
         }

@@ -28,7 +28,11 @@ pub struct ProfileArguments {
 impl ProfileArguments {
     /// Loads the profile called `reference`, a built-in name or a path.
     pub fn load(&self, reference: &str) -> Result<Loaded> {
-        load(&LoadRequest { reference, sets: &self.sets, arch: self.arch })
+        load(&LoadRequest {
+            reference,
+            sets: &self.sets,
+            arch: self.arch,
+        })
     }
 }
 

@@ -9,8 +9,8 @@ use super::arguments::{self, ArchiveArguments, ProfileArguments};
 use super::{Context, environment, output};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
-use crate::report::progress::{self, Form};
 use crate::report::Progress;
+use crate::report::progress::{self, Form};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 use crate::stamp::Stamp;
@@ -86,7 +86,15 @@ pub fn progress(context: Context) -> Progress {
 /// Builds one profile into its default directory.
 pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<Built> {
     // Stdout belongs to the guest's output.
-    build_into(profile, arguments, None, Context { json: false, ..context })
+    build_into(
+        profile,
+        arguments,
+        None,
+        Context {
+            json: false,
+            ..context
+        },
+    )
 }
 
 fn build_into(
@@ -115,7 +123,10 @@ fn build_into(
     };
     let os = &loaded.profile.os;
     let output = output.unwrap_or_else(|| {
-        PathBuf::from(format!("out/{}-{}-{}", loaded.stem, loaded.profile.arch, os.version))
+        PathBuf::from(format!(
+            "out/{}-{}-{}",
+            loaded.stem, loaded.profile.arch, os.version
+        ))
     });
     let built = build::build(&Inputs {
         loaded: &loaded,
@@ -162,6 +173,10 @@ fn report(built: &Built, context: Context) {
         size(".erofs"),
         size(".efi"),
         super::human_size(progress::peak_memory()),
-        if manifest.development { " (development only)" } else { "" },
+        if manifest.development {
+            " (development only)"
+        } else {
+            ""
+        },
     ));
 }

@@ -35,7 +35,11 @@ impl Check {
                 profile.os.version,
                 profile.arch,
                 profile.packages.include.len(),
-                if profile.development { ", development only" } else { "" },
+                if profile.development {
+                    ", development only"
+                } else {
+                    ""
+                },
             ));
         }
         Ok(0)

@@ -1,5 +1,8 @@
 //! The one place where environment variables are read.
-#![allow(clippy::disallowed_methods, reason = "the command line is where the outside comes in")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the outside comes in"
+)]
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +13,9 @@ use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
 
 fn path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 /// `HULLWRIGHT_CACHE`, else the XDG cache folder.
@@ -26,7 +31,12 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// # Errors
 /// Neither it nor HOME is set.
 pub fn state_dir() -> Result<PathBuf> {
-    place("HULLWRIGHT_STATE", "XDG_STATE_HOME", ".local/state", "development keys")
+    place(
+        "HULLWRIGHT_STATE",
+        "XDG_STATE_HOME",
+        ".local/state",
+        "development keys",
+    )
 }
 
 fn place(own: &str, xdg: &str, below_home: &str, what: &str) -> Result<PathBuf> {
@@ -37,11 +47,16 @@ fn place(own: &str, xdg: &str, below_home: &str, what: &str) -> Result<PathBuf> 
     if let Some(dir) = path(xdg).filter(|dir| dir.is_absolute()) {
         return Ok(dir.join("hullwright"));
     }
-    path("HOME").map(|home| home.join(below_home).join("hullwright")).ok_or_else(|| {
-        Failure::new(Kind::Environment, format!("HOME is not set, so there is no place for {what}"))
+    path("HOME")
+        .map(|home| home.join(below_home).join("hullwright"))
+        .ok_or_else(|| {
+            Failure::new(
+                Kind::Environment,
+                format!("HOME is not set, so there is no place for {what}"),
+            )
             .hint(format!("set {own} to a folder that can be written to"))
             .into()
-    })
+        })
 }
 
 /// `HULLWRIGHT_KEYS`.
@@ -53,7 +68,9 @@ pub fn keys() -> Option<PathBuf> {
 /// `HULLWRIGHT_MIRROR`.
 #[must_use]
 pub fn mirror() -> Option<String> {
-    std::env::var("HULLWRIGHT_MIRROR").ok().filter(|value| !value.is_empty())
+    std::env::var("HULLWRIGHT_MIRROR")
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 /// `SOURCE_DATE_EPOCH`, as <https://reproducible-builds.org/specs/source-date-epoch/> defines it.
@@ -61,7 +78,9 @@ pub fn mirror() -> Option<String> {
 /// # Errors
 /// It is set to something that is not a number of seconds.
 pub fn source_date_epoch() -> Result<Option<Stamp>> {
-    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
     let text = value.to_string_lossy();
     match text.parse() {
         Ok(seconds) => Ok(Some(Stamp::from_seconds(seconds))),
@@ -76,7 +95,10 @@ pub fn source_date_epoch() -> Result<Option<Stamp>> {
 /// Seconds since the epoch: for expiry of what was signed, never for bytes of an output.
 #[must_use]
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or(0)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(|d| d.as_secs())
+        .unwrap_or(0)
 }
 
 /// Whether `NO_COLOR` asks for plain text (<https://no-color.org>).

@@ -38,25 +38,19 @@ impl Fetch {
         let lock = match obtain::existing(&loaded, false)? {
             Some(lock) => lock,
             None => {
-                let fresh =
-                    obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
                 fresh.lock.save(&obtain::lock_path(&loaded))?;
                 fresh.lock
             }
         };
         let (count, bytes) = match &self.to {
-            Some(folder) => {
-                archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?
-            }
+            Some(folder) => archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?,
             None => {
-                archive::fetch_packages(
-                    &lock,
-                    &loaded.profile,
-                    &keyrings,
-                    &archive,
-                    &|_, _| {},
-                )?;
-                (lock.packages.len(), lock.packages.iter().map(|p| p.size).sum())
+                archive::fetch_packages(&lock, &loaded.profile, &keyrings, &archive, &|_, _| {})?;
+                (
+                    lock.packages.len(),
+                    lock.packages.iter().map(|p| p.size).sum(),
+                )
             }
         };
         if context.json {

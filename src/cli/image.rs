@@ -33,7 +33,11 @@ impl Image {
 
 /// The image at `path`: a raw disk, or a folder with a `disk.raw`.
 pub fn find(path: &Path) -> Result<Image> {
-    let disk = if path.is_dir() { path.join("disk.raw") } else { path.to_owned() };
+    let disk = if path.is_dir() {
+        path.join("disk.raw")
+    } else {
+        path.to_owned()
+    };
     let file = File::open(&disk).map_err(|error| {
         Failure::new(Kind::Usage, format!("{}: {error}", disk.display()))
             .hint("give a disk.raw, or the output folder of a build")
@@ -46,7 +50,10 @@ pub fn find(path: &Path) -> Result<Image> {
         .ok_or_else(|| {
             Failure::new(
                 Kind::Usage,
-                format!("{} has no usr partition of a known architecture", disk.display()),
+                format!(
+                    "{} has no usr partition of a known architecture",
+                    disk.display()
+                ),
             )
         })?;
     Ok(Image { disk, arch, table })

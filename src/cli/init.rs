@@ -11,7 +11,9 @@ use crate::profile;
 
 /// Start a project: a profile, files/ for the overlay, a .gitignore.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  hullwright init my-host && hullwright build my-host/my-host.yaml")]
+#[command(
+    after_help = "Example:\n  hullwright init my-host && hullwright build my-host/my-host.yaml"
+)]
 pub struct Init {
     /// The folder; existing files are never overwritten.
     dir: PathBuf,

@@ -58,7 +58,10 @@ impl Keys {
         };
         if context.json {
             let dir = keys.dir().to_string_lossy().into_owned();
-            output::event("result", json!({"dir": dir, "fingerprint": keys.fingerprint()}));
+            output::event(
+                "result",
+                json!({"dir": dir, "fingerprint": keys.fingerprint()}),
+            );
         } else {
             output::line_out(&format!("{}  {}", keys.fingerprint(), keys.dir().display()));
         }

@@ -95,7 +95,9 @@ pub fn main() -> ExitCode {
     };
     trace(arguments.verbose);
     let result = interrupt::install().and_then(|()| {
-        rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(arguments.threads)
+            .build_global()?;
         dispatch(&arguments)
     });
     match result {
@@ -105,7 +107,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
-    let context = Context { json: arguments.json, quiet: arguments.quiet };
+    let context = Context {
+        json: arguments.json,
+        quiet: arguments.quiet,
+    };
     match &arguments.command {
         Command::Build(command) => command.run(context),
         Command::Run(command) => command.run(context),

@@ -91,9 +91,13 @@ mod tests {
 
     #[test]
     fn sizes_have_few_digits() {
-        for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (135_286_784, "129 MiB"), (8 << 30, "8.0 GiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (135_286_784, "129 MiB"),
+            (8 << 30, "8.0 GiB"),
+        ] {
             assert_eq!(human_size(bytes), text);
         }
     }

@@ -35,7 +35,11 @@ impl ProfileCommand {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         match &self.command {
-            Command::Show { profile, arguments, plain } => {
+            Command::Show {
+                profile,
+                arguments,
+                plain,
+            } => {
                 let loaded = arguments.load(profile)?;
                 if context.json {
                     let values: Vec<_> = loaded

@@ -32,8 +32,16 @@ impl Test {
         let image = image::find(&self.image)?;
         let verdict = boot_test(&image.disk, image.esp()?, &self.machine.settings(&image))?;
         for check in &verdict.checks {
-            let mark = if check.failure.is_none() { "ok  " } else { "FAIL" };
-            eprintln!("{mark} {:>7.1} s  {}", check.after.as_secs_f64(), check.name);
+            let mark = if check.failure.is_none() {
+                "ok  "
+            } else {
+                "FAIL"
+            };
+            eprintln!(
+                "{mark} {:>7.1} s  {}",
+                check.after.as_secs_f64(),
+                check.name
+            );
             if let Some(why) = &check.failure {
                 eprintln!("               {why}");
             }
@@ -48,7 +56,10 @@ impl Test {
                 .iter()
                 .map(|c| json!({"name": c.name, "after": c.after.as_secs_f64(), "failure": c.failure}))
                 .collect();
-            output::event("result", json!({"passed": verdict.passed(), "checks": checks}));
+            output::event(
+                "result",
+                json!({"passed": verdict.passed(), "checks": checks}),
+            );
         }
         Ok(u8::from(!verdict.passed()))
     }

@@ -32,8 +32,7 @@ impl Why {
             None => {
                 let archive = self.archive.context(&build::progress(context))?;
                 let keyrings = arguments::keyrings(&loaded)?;
-                let fresh =
-                    obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
                 let arch = loaded.profile.arch.traits().debian;
                 why::from_resolution(&fresh.resolution, &self.package, arch)
             }

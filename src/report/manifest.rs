@@ -119,7 +119,9 @@ pub struct FileCounts {
 pub fn packages(lock: &Lock, tree: &Tree) -> Vec<Package> {
     let mut counts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (_, node) in tree.iter() {
-        let Origin::Package(name) = &node.origin else { continue };
+        let Origin::Package(name) = &node.origin else {
+            continue;
+        };
         if node.is_dir() {
             continue;
         }
@@ -130,7 +132,10 @@ pub fn packages(lock: &Lock, tree: &Tree) -> Vec<Package> {
     lock.packages
         .iter()
         .map(|package| {
-            let (files, bytes) = counts.get(package.name.as_str()).copied().unwrap_or_default();
+            let (files, bytes) = counts
+                .get(package.name.as_str())
+                .copied()
+                .unwrap_or_default();
             Package {
                 name: package.name.clone(),
                 version: package.version.clone(),

@@ -46,7 +46,10 @@ pub struct StageTime {
 
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 impl Progress {
@@ -59,13 +62,20 @@ impl Progress {
     /// Tells in `form`.
     #[must_use]
     pub fn new(form: Form) -> Self {
-        Self(Arc::new(Shared { form, finished: Mutex::default() }))
+        Self(Arc::new(Shared {
+            form,
+            finished: Mutex::default(),
+        }))
     }
 
     /// A bar on a terminal, lines otherwise.
     #[must_use]
     pub fn for_people() -> Self {
-        Self::new(if std::io::stderr().is_terminal() { Form::Terminal } else { Form::Lines })
+        Self::new(if std::io::stderr().is_terminal() {
+            Form::Terminal
+        } else {
+            Form::Lines
+        })
     }
 
     /// Opens a stage; it ends when the value is dropped.
@@ -85,7 +95,11 @@ impl Progress {
     /// The stages that have ended.
     #[must_use]
     pub fn finished(&self) -> Vec<StageTime> {
-        self.0.finished.lock().map(|list| list.clone()).unwrap_or_default()
+        self.0
+            .finished
+            .lock()
+            .map(|list| list.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -95,7 +109,10 @@ fn bar(name: &str, total: Option<u64>) -> ProgressBar {
             ProgressBar::new(total),
             "{prefix:>10} {bar:30} {bytes:>10}/{total_bytes} {eta:>4} {wide_msg}",
         ),
-        None => (ProgressBar::new_spinner(), "{prefix:>10} {spinner} {bytes:>10} {wide_msg}"),
+        None => (
+            ProgressBar::new_spinner(),
+            "{prefix:>10} {spinner} {bytes:>10} {wide_msg}",
+        ),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -154,7 +171,11 @@ impl Drop for Stage {
                     time.stage,
                     time.wall,
                     time.cpu,
-                    if time.bytes == 0 { String::new() } else { crate::cli::human_size(time.bytes) }
+                    if time.bytes == 0 {
+                        String::new()
+                    } else {
+                        crate::cli::human_size(time.bytes)
+                    }
                 );
             }
             Form::Json => {
@@ -197,7 +218,10 @@ mod tests {
         assert!(progress.finished().is_empty());
         drop(stage);
         let finished = progress.finished();
-        assert_eq!((finished[0].stage.as_str(), finished[0].bytes), ("fetch", 10));
+        assert_eq!(
+            (finished[0].stage.as_str(), finished[0].bytes),
+            ("fetch", 10)
+        );
         assert!(peak_memory() > 1 << 20);
     }
 }

@@ -19,7 +19,11 @@ use crate::stamp::Stamp;
 #[must_use]
 pub fn lock_path(loaded: &Loaded) -> PathBuf {
     let name = Lock::file_name(&loaded.stem, loaded.profile.arch);
-    loaded.directory.as_deref().unwrap_or_else(|| Path::new("")).join(name)
+    loaded
+        .directory
+        .as_deref()
+        .unwrap_or_else(|| Path::new(""))
+        .join(name)
 }
 
 /// Versions of the codecs, whose change changes bytes.
@@ -53,7 +57,9 @@ pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
     };
     let fits = lock.matches(profile_hash(&loaded.profile))
         && lock.arch == loaded.profile.arch
-        && local_files(loaded)?.iter().all(|(name, file)| lock.files.get(name) == Some(&file.sha256));
+        && local_files(loaded)?
+            .iter()
+            .all(|(name, file)| lock.files.get(name) == Some(&file.sha256));
     if fits {
         for (codec, locked, ours) in lock.other_codecs(&codecs()) {
             tracing::warn!(
@@ -66,7 +72,10 @@ pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
     if strict {
         return Err(Failure::new(
             Kind::Usage,
-            format!("--locked: {} does not fit the profile any more", path.display()),
+            format!(
+                "--locked: {} does not fit the profile any more",
+                path.display()
+            ),
         )
         .hint(format!("renew it: hullwright lock {}", loaded.stem))
         .into());
@@ -93,19 +102,30 @@ pub fn local_files(loaded: &Loaded) -> Result<BTreeMap<String, LocalFile>> {
     let mut out = BTreeMap::new();
     for deb in loaded.local_debs()? {
         let name = deb.written.to_string_lossy().into_owned();
-        let bytes = std::fs::read(&deb.path)
-            .with_context(|| format!("reading {}", deb.path.display()))?;
+        let bytes =
+            std::fs::read(&deb.path).with_context(|| format!("reading {}", deb.path.display()))?;
         let sha256 = Sha256::of(&bytes);
         if deb.sha256.is_some_and(|wanted| wanted != sha256) {
             return Err(Failure::new(
                 Kind::Archive,
-                format!("{}: SHA-256 is {sha256}, and {} wants another", deb.path.display(), deb.origin),
+                format!(
+                    "{}: SHA-256 is {sha256}, and {} wants another",
+                    deb.path.display(),
+                    deb.origin
+                ),
             )
             .into());
         }
         let record = record(&bytes, &name, sha256, loaded.profile.arch)
             .with_context(|| format!("reading {}", deb.path.display()))?;
-        out.insert(name, LocalFile { path: deb.path, sha256, record });
+        out.insert(
+            name,
+            LocalFile {
+                path: deb.path,
+                sha256,
+                record,
+            },
+        );
     }
     Ok(out)
 }
@@ -116,7 +136,10 @@ fn record(deb: &[u8], name: &str, sha256: Sha256, arch: Arch) -> Result<Record> 
     while stanza.last() == Some(&b'\n') {
         stanza.pop();
     }
-    let place = format!("\nFilename: {name}\nSize: {}\nSHA256: {sha256}\n", deb.len());
+    let place = format!(
+        "\nFilename: {name}\nSize: {}\nSHA256: {sha256}\n",
+        deb.len()
+    );
     stanza.extend_from_slice(place.as_bytes());
     let records = archive::packages::parse(&stanza, arch.traits().debian)?;
     records.into_iter().next().ok_or_else(|| {
@@ -153,7 +176,10 @@ pub fn fresh(
     if context.offline {
         return Err(Failure::new(
             Kind::Archive,
-            format!("{} has no lock that fits, and making one needs the network", loaded.stem),
+            format!(
+                "{} has no lock that fits, and making one needs the network",
+                loaded.stem
+            ),
         )
         .hint("run once without --offline")
         .into());
@@ -163,18 +189,29 @@ pub fn fresh(
     let stage = context.progress.stage("resolve", None);
     let local = local_files(loaded)?;
     let records: Vec<Record> = local.values().map(|file| file.record.clone()).collect();
-    let held = old.as_ref().map(|old| old.held(upgrade)).transpose()?.unwrap_or_default();
+    let held = old
+        .as_ref()
+        .map(|old| old.held(upgrade))
+        .transpose()?
+        .unwrap_or_default();
     let resolution = solve::resolve_holding(&loaded.profile, &suites, &records, &held)?;
     let lock = Lock::make(Inputs {
         profile: &loaded.profile,
         suites: &suites,
         resolution: &resolution,
         codecs: codecs(),
-        files: local.into_iter().map(|(name, file)| (name, file.sha256)).collect(),
+        files: local
+            .into_iter()
+            .map(|(name, file)| (name, file.sha256))
+            .collect(),
         ids: BTreeMap::new(),
         stamp,
         old: old.as_ref(),
     })?;
     drop(stage);
-    Ok(Fresh { lock, old, resolution })
+    Ok(Fresh {
+        lock,
+        old,
+        resolution,
+    })
 }

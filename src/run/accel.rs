@@ -31,7 +31,11 @@ impl Accelerator {
         if !native {
             return Self::Tcg(format!("the host is not {arch}"));
         }
-        if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        if let Err(error) = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+        {
             return Self::Tcg(format!("/dev/kvm: {error}"));
         }
         match probe(arch, firmware) {
@@ -66,11 +70,19 @@ fn probe(arch: Arch, firmware: &Firmware) -> Result<(), String> {
         Arch::Arm64 => "virt",
     };
     let mut child = Command::new(arch.traits().qemu)
-        .args(["-M", machine, "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none"])
+        .args([
+            "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none",
+        ])
         .args(["-nodefaults", "-no-reboot", "-serial", "stdio", "-drive"])
-        .arg(format!("if=pflash,format=raw,readonly=on,file={}", firmware.code.display()))
+        .arg(format!(
+            "if=pflash,format=raw,readonly=on,file={}",
+            firmware.code.display()
+        ))
         .arg("-drive")
-        .arg(format!("if=pflash,format=raw,snapshot=on,file={}", firmware.vars.display()))
+        .arg(format!(
+            "if=pflash,format=raw,snapshot=on,file={}",
+            firmware.vars.display()
+        ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -42,7 +42,13 @@ const MARKERS: &[(&str, &str)] = &[
     ("the boot is complete", "boot-complete.target"),
 ];
 /// Console lines that a good boot never shows.
-const BAD: &[&str] = &["Kernel panic", "[FAILED]", "[DEPEND]", "is corrupted", "emergency mode"];
+const BAD: &[&str] = &[
+    "Kernel panic",
+    "[FAILED]",
+    "[DEPEND]",
+    "is corrupted",
+    "emergency mode",
+];
 /// Emulated boots take minutes on busy machines.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -54,9 +60,16 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
     let bench = Bench::set_up(image, false)?;
     let firmware = Firmware::find(settings.arch)?;
     let accelerator = Accelerator::choose(settings.arch, &firmware);
-    eprintln!("testing {} with {}", image.display(), accelerator.describe());
+    eprintln!(
+        "testing {} with {}",
+        image.display(),
+        accelerator.describe()
+    );
     firmware.make_variables(&bench.variables)?;
-    let log = settings.console.clone().unwrap_or_else(|| bench.dir().join("console.log"));
+    let log = settings
+        .console
+        .clone()
+        .unwrap_or_else(|| bench.dir().join("console.log"));
     let hardware = Hardware {
         arch: settings.arch,
         memory: settings.memory,
@@ -69,7 +82,11 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
     };
     let before = esp_watch::boot_entries(&bench.disk, esp.0, esp.1)?;
     let Some(entry) = before.iter().max().cloned() else {
-        return Err(Failure::new(Kind::Usage, format!("{} has no boot entry", image.display())).into());
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("{} has no boot entry", image.display()),
+        )
+        .into());
     };
     let blessed_name = blessed(&entry);
     let begun = Instant::now();
@@ -114,11 +131,15 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
     let mut checks: Vec<_> = MARKERS
         .iter()
         .zip(seen)
-        .map(|((name, marker), after)| check(name, after, &format!("`{marker}` was not on the console")))
+        .map(|((name, marker), after)| {
+            check(name, after, &format!("`{marker}` was not on the console"))
+        })
         .collect();
     checks.push(Check {
         name: "nothing fails on the way".into(),
-        after: bad.as_ref().map_or_else(|| begun.elapsed(), |(_, after)| *after),
+        after: bad
+            .as_ref()
+            .map_or_else(|| begun.elapsed(), |(_, after)| *after),
         failure: bad.map(|(line, _)| line),
     });
     let why = match ended {
@@ -131,7 +152,11 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
         off.then_some(off_after),
         "the guest did not power off",
     ));
-    Ok(Verdict { checks, console, accelerator: accelerator.describe() })
+    Ok(Verdict {
+        checks,
+        console,
+        accelerator: accelerator.describe(),
+    })
 }
 
 /// The entry's name without its boot counter (`+LEFT[-DONE]`, see UAPI.1, section "Boot counting").

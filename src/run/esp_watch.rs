@@ -18,8 +18,12 @@ struct Window {
 impl Read for Window {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.len.saturating_sub(self.at);
-        let part = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = self.file.read_at(&mut buffer[..part], self.begin + self.at)?;
+        let part = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n = self
+            .file
+            .read_at(&mut buffer[..part], self.begin + self.at)?;
         self.at += n as u64;
         Ok(n)
     }
@@ -53,10 +57,18 @@ impl Seek for Window {
 /// The file system is not readable, which may be so for a moment while the guest writes.
 pub fn boot_entries(disk: &Path, begin: u64, len: u64) -> Result<Vec<String>> {
     let file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    let window = Window { file, begin, len, at: 0 };
+    let window = Window {
+        file,
+        begin,
+        len,
+        at: 0,
+    };
     let fs = fatfs::FileSystem::new(window, fatfs::FsOptions::new())
         .context("reading the ESP of the running guest")?;
-    let dir = fs.root_dir().open_dir("EFI/Linux").context("opening EFI/Linux")?;
+    let dir = fs
+        .root_dir()
+        .open_dir("EFI/Linux")
+        .context("opening EFI/Linux")?;
     let mut names = Vec::new();
     for entry in dir.iter() {
         let name = entry.context("reading EFI/Linux")?.file_name();

@@ -18,11 +18,26 @@ pub struct Firmware {
 
 /// Where distributions put firmware, code and variables, best first.
 const X86_64: &[(&str, &str)] = &[
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-    ("/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"),
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/OVMF/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+    (
+        "/usr/share/qemu/edk2-x86_64-code.fd",
+        "/usr/share/qemu/edk2-i386-vars.fd",
+    ),
     (
         "/opt/homebrew/share/qemu/edk2-x86_64-code.fd",
         "/opt/homebrew/share/qemu/edk2-i386-vars.fd",
@@ -30,9 +45,18 @@ const X86_64: &[(&str, &str)] = &[
 ];
 
 const ARM64: &[(&str, &str)] = &[
-    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
-    ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
-    ("/usr/share/qemu/edk2-aarch64-code.fd", "/usr/share/qemu/edk2-arm-vars.fd"),
+    (
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+        "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+    ),
+    (
+        "/usr/share/qemu/edk2-aarch64-code.fd",
+        "/usr/share/qemu/edk2-arm-vars.fd",
+    ),
     (
         "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
         "/opt/homebrew/share/qemu/edk2-arm-vars.fd",
@@ -51,12 +75,20 @@ impl Firmware {
         };
         candidates
             .iter()
-            .map(|(code, vars)| Self { code: code.into(), vars: vars.into() })
+            .map(|(code, vars)| Self {
+                code: code.into(),
+                vars: vars.into(),
+            })
             .find(|firmware| firmware.code.is_file() && firmware.vars.is_file())
             .ok_or_else(|| {
-                Failure::new(Kind::Environment, format!("no UEFI firmware for {arch} is installed"))
-                    .hint(format!("install it: apt install {package} (edk2-ovmf on Fedora and Arch)"))
-                    .into()
+                Failure::new(
+                    Kind::Environment,
+                    format!("no UEFI firmware for {arch} is installed"),
+                )
+                .hint(format!(
+                    "install it: apt install {package} (edk2-ovmf on Fedora and Arch)"
+                ))
+                .into()
             })
     }
 

@@ -53,11 +53,19 @@ pub fn report(suite: &str, checks: &[Check], console: &str) -> String {
         match &check.failure {
             None => out.push_str("/>\n"),
             Some(why) => {
-                let _ = writeln!(out, ">\n    <failure message=\"{}\"/>\n  </testcase>", escape(why));
+                let _ = writeln!(
+                    out,
+                    ">\n    <failure message=\"{}\"/>\n  </testcase>",
+                    escape(why)
+                );
             }
         }
     }
-    let _ = writeln!(out, "  <system-out>{}</system-out>\n</testsuite>", escape(console));
+    let _ = writeln!(
+        out,
+        "  <system-out>{}</system-out>\n</testsuite>",
+        escape(console)
+    );
     out
 }
 
@@ -68,8 +76,16 @@ mod tests {
     #[test]
     fn what_breaks_xml_is_escaped() {
         let checks = [
-            Check { name: "a < b".into(), after: Duration::from_secs(1), failure: None },
-            Check { name: "c".into(), after: Duration::from_secs(2), failure: Some("\"x\" & \u{1b}".into()) },
+            Check {
+                name: "a < b".into(),
+                after: Duration::from_secs(1),
+                failure: None,
+            },
+            Check {
+                name: "c".into(),
+                after: Duration::from_secs(2),
+                failure: Some("\"x\" & \u{1b}".into()),
+            },
         ];
         let text = report("image", &checks, "tail\u{0}");
         assert!(text.contains("tests=\"2\" failures=\"1\" time=\"2.000\""));

@@ -38,7 +38,10 @@ impl std::str::FromStr for Forward {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not HOST:GUEST, two port numbers such as 8080:80");
         let (host, guest) = text.split_once(':').ok_or_else(wrong)?;
-        Ok(Self { host: host.parse().map_err(|_| wrong())?, guest: guest.parse().map_err(|_| wrong())? })
+        Ok(Self {
+            host: host.parse().map_err(|_| wrong())?,
+            guest: guest.parse().map_err(|_| wrong())?,
+        })
     }
 }
 
@@ -99,9 +102,8 @@ impl Machine {
         }
         tracing::debug!(?command, "starting QEMU");
         let child = command.spawn().map_err(|error| {
-            Failure::new(Kind::Environment, format!("starting {program}: {error}")).hint(
-                "install QEMU: apt install qemu-system-x86 (or qemu-system-arm for arm64)",
-            )
+            Failure::new(Kind::Environment, format!("starting {program}: {error}"))
+                .hint("install QEMU: apt install qemu-system-x86 (or qemu-system-arm for arm64)")
         })?;
         Ok(Self { child, control })
     }
@@ -182,22 +184,56 @@ fn arguments(
         Arch::Arm64 => &["-machine", "virt"],
     });
     add(&accelerator.arguments());
-    add(&["-m", &hardware.memory.to_string(), "-smp", &hardware.cpus.to_string()]);
-    add(&["-nodefaults", "-display", "none", "-device", "virtio-rng-pci"]);
+    add(&[
+        "-m",
+        &hardware.memory.to_string(),
+        "-smp",
+        &hardware.cpus.to_string(),
+    ]);
+    add(&[
+        "-nodefaults",
+        "-display",
+        "none",
+        "-device",
+        "virtio-rng-pci",
+    ]);
     let mut network = "user,id=net0".to_owned();
     for Forward { host, guest } in &hardware.forwards {
         network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
     }
-    add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=net0,romfile="]);
+    add(&[
+        "-netdev",
+        &network,
+        "-device",
+        "virtio-net-pci,netdev=net0,romfile=",
+    ]);
     add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
     for (name, value) in &hardware.credentials {
         add(&["-smbios"]);
-        add(&[&format!("type=11,value=io.systemd.credential.binary:{name}={}", base64(value))]);
+        add(&[&format!(
+            "type=11,value=io.systemd.credential.binary:{name}={}",
+            base64(value)
+        )]);
     }
     let pairs: [(&str, OsString); 5] = [
-        ("-drive", drive("if=pflash,unit=0,format=raw,readonly=on,file=", &firmware.code)),
-        ("-drive", drive("if=pflash,unit=1,format=raw,file=", &hardware.variables)),
-        ("-drive", drive("if=none,id=disk,format=raw,discard=unmap,file=", &hardware.disk)),
+        (
+            "-drive",
+            drive(
+                "if=pflash,unit=0,format=raw,readonly=on,file=",
+                &firmware.code,
+            ),
+        ),
+        (
+            "-drive",
+            drive("if=pflash,unit=1,format=raw,file=", &hardware.variables),
+        ),
+        (
+            "-drive",
+            drive(
+                "if=none,id=disk,format=raw,discard=unmap,file=",
+                &hardware.disk,
+            ),
+        ),
         ("-qmp", {
             let mut socket = drive("unix:", control);
             socket.push(",server=on,wait=off");
@@ -223,7 +259,9 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte))
+        let word = group
+            .iter()
+            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
             << (8 * (3 - group.len()));
         for i in 0..4 {
             if i <= group.len() {
@@ -242,16 +280,26 @@ mod tests {
 
     #[test]
     fn base64_is_padded_as_in_rfc_4648() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
 
     #[test]
     fn forwards_are_two_ports() {
-        assert_eq!("8080:80".parse(), Ok(Forward { host: 8080, guest: 80 }));
+        assert_eq!(
+            "8080:80".parse(),
+            Ok(Forward {
+                host: 8080,
+                guest: 80
+            })
+        );
         for bad in ["8080", "a:80", "80:70000", ":"] {
             assert!(bad.parse::<Forward>().is_err(), "{bad}");
         }

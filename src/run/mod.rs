@@ -80,7 +80,9 @@ impl Bench {
                 Kind::Usage,
                 format!("{} is not a disk image", image.display()),
             )
-            .hint("give the path of a disk.raw, of a build's output folder, or the name of a profile")
+            .hint(
+                "give the path of a disk.raw, of a build's output folder, or the name of a profile",
+            )
             .into());
         }
         let dir = tempfile::Builder::new()
@@ -104,7 +106,12 @@ impl Bench {
             scratch::copy_sparse(image, &disk)?;
             disk
         };
-        Ok(Self { variables: state.join("vars.fd"), key: state.join("key"), disk, dir })
+        Ok(Self {
+            variables: state.join("vars.fd"),
+            key: state.join("key"),
+            disk,
+            dir,
+        })
     }
 
     /// Folder for sockets and logs; it goes with the value.
@@ -122,7 +129,11 @@ pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
     let bench = Bench::set_up(image, settings.persist)?;
     let firmware = Firmware::find(settings.arch)?;
     let accelerator = Accelerator::choose(settings.arch, &firmware);
-    eprintln!("booting {} with {}", image.display(), accelerator.describe());
+    eprintln!(
+        "booting {} with {}",
+        image.display(),
+        accelerator.describe()
+    );
     firmware.make_variables(&bench.variables)?;
     let key = ssh::Key::at(&bench.key);
     let key = match mode {
@@ -131,8 +142,14 @@ pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
     };
     let port = machine::free_port()?;
     let mut forwards = settings.forwards.clone();
-    forwards.push(Forward { host: port, guest: 22 });
-    let log = settings.console.clone().unwrap_or_else(|| bench.dir().join("console.log"));
+    forwards.push(Forward {
+        host: port,
+        guest: 22,
+    });
+    let log = settings
+        .console
+        .clone()
+        .unwrap_or_else(|| bench.dir().join("console.log"));
     let console = match mode {
         Mode::Console => Console::Terminal,
         _ => Console::File(log.clone()),
@@ -190,19 +207,26 @@ fn talk(
     };
     match status.code() {
         Some(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
-        None => Err(Failure::new(Kind::Guest, format!("ssh was ended by a signal ({status})")).into()),
+        None => {
+            Err(Failure::new(Kind::Guest, format!("ssh was ended by a signal ({status})")).into())
+        }
     }
 }
 
 /// The end of the console, which says why a guest did not come up.
 fn show_tail(log: &Path, _error: &anyhow::Error) {
-    let Ok(bytes) = std::fs::read(log) else { return };
+    let Ok(bytes) = std::fs::read(log) else {
+        return;
+    };
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().collect();
     let tail = &lines[lines.len().saturating_sub(25)..];
     eprintln!("--- end of the guest's console ---");
     for line in tail {
-        let clean: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        let clean: String = line
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect();
         eprintln!("{clean}");
     }
     eprintln!("---");

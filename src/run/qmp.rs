@@ -32,7 +32,12 @@ impl Qmp {
 
     fn line(&mut self) -> Result<serde_json::Value> {
         let mut line = String::new();
-        if self.reader.read_line(&mut line).context("reading from QEMU")? == 0 {
+        if self
+            .reader
+            .read_line(&mut line)
+            .context("reading from QEMU")?
+            == 0
+        {
             bail!("QEMU closed its control socket");
         }
         serde_json::from_str(&line).context("parsing QEMU's answer")

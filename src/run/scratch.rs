@@ -24,7 +24,9 @@ pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
     target.set_len(length).with_context(doing)?;
     let mut at = 0;
     while at < length {
-        let Ok(begin) = seek(&source, Hole::Data(at)) else { break };
+        let Ok(begin) = seek(&source, Hole::Data(at)) else {
+            break;
+        };
         let end = seek(&source, Hole::Hole(begin)).unwrap_or(length);
         copy_range(&source, &target, begin, end).with_context(doing)?;
         at = end;
@@ -35,8 +37,16 @@ pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
 fn copy_range(source: &File, target: &File, begin: u64, end: u64) -> Result<()> {
     let (mut read_at, mut write_at) = (begin, begin);
     while read_at < end {
-        let want = usize::try_from(end - read_at).unwrap_or(usize::MAX).min(1 << 30);
-        match copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), want) {
+        let want = usize::try_from(end - read_at)
+            .unwrap_or(usize::MAX)
+            .min(1 << 30);
+        match copy_file_range(
+            source,
+            Some(&mut read_at),
+            target,
+            Some(&mut write_at),
+            want,
+        ) {
             Ok(0) => break,
             Ok(_) => {}
             Err(_) => return copy_by_hand(source, target, read_at, end),
@@ -51,7 +61,9 @@ fn copy_by_hand(mut source: &File, mut target: &File, begin: u64, end: u64) -> R
     let mut buffer = vec![0; 1 << 20];
     let mut left = end - begin;
     while left > 0 {
-        let part = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let part = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         source.read_exact(&mut buffer[..part])?;
         target.write_all(&buffer[..part])?;
         left -= part as u64;

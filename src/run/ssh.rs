@@ -30,7 +30,16 @@ impl Key {
     pub fn at(path: &Path) -> Result<Self> {
         if !path.exists() {
             let status = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "hullwright run", "-f"])
+                .args([
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    "hullwright run",
+                    "-f",
+                ])
                 .arg(path)
                 .stdin(Stdio::null())
                 .status()
@@ -46,7 +55,10 @@ impl Key {
         let public_path = path.with_extension("pub");
         let public = std::fs::read_to_string(&public_path)
             .with_context(|| format!("reading {}", public_path.display()))?;
-        Ok(Self { private: path.to_owned(), public })
+        Ok(Self {
+            private: path.to_owned(),
+            public,
+        })
     }
 
     /// The line for `authorized_keys`.
@@ -80,7 +92,10 @@ impl Session {
         dir: &Path,
         deadline: Instant,
     ) -> Result<Self> {
-        let session = Self { socket: dir.join("ssh"), port };
+        let session = Self {
+            socket: dir.join("ssh"),
+            port,
+        };
         let mut last = "no SSH banner yet".to_owned();
         loop {
             if let Some(status) = machine.ended()? {
@@ -112,7 +127,15 @@ impl Session {
     fn master(&self, key: &Key) -> Result<(), String> {
         let output = self
             .client()
-            .args(["-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-N", "-f", "-i"])
+            .args([
+                "-o",
+                "ControlMaster=yes",
+                "-o",
+                "ControlPersist=yes",
+                "-N",
+                "-f",
+                "-i",
+            ])
             .arg(&key.private)
             .arg("root@127.0.0.1")
             .stdin(Stdio::null())
@@ -121,13 +144,24 @@ impl Session {
             .stderr(Stdio::null())
             .status()
             .map_err(|error| missing_client("ssh", &error).to_string())?;
-        if output.success() { Ok(()) } else { Err("SSH refused the login".into()) }
+        if output.success() {
+            Ok(())
+        } else {
+            Err("SSH refused the login".into())
+        }
     }
 
     fn client(&self) -> Command {
         let mut command = Command::new("ssh");
         command
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+            ])
             .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-o"])
             .arg(format!("ControlPath={}", self.socket.display()))
@@ -195,7 +229,9 @@ fn has_banner(port: u16) -> bool {
         return false;
     };
     let mut banner = [0; 4];
-    stream.set_read_timeout(Some(Duration::from_secs(10))).is_ok()
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .is_ok()
         && stream.read_exact(&mut banner).is_ok()
         && &banner == b"SSH-"
 }
