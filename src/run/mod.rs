@@ -59,6 +59,18 @@ const EXEC_LIMIT: Duration = Duration::from_secs(900);
 /// How long an orderly power-off may take.
 const POWER_DOWN: Duration = Duration::from_secs(120);
 
+/// An `auto` image has no space for root: the copy is put on a disk as large as a small one is today.
+const SMALLEST_DISK: u64 = 8 << 30;
+
+fn grow(disk: &Path) -> Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(disk)?;
+    if file.metadata()?.len() < SMALLEST_DISK {
+        file.set_len(SMALLEST_DISK)
+            .with_context(|| format!("growing {}", disk.display()))?;
+    }
+    Ok(())
+}
+
 /// The machine's files: disk, variables, key, sockets.
 #[derive(Debug)]
 pub struct Bench {
@@ -104,6 +116,7 @@ impl Bench {
         } else {
             let disk = dir.path().join("disk.raw");
             scratch::copy_sparse(image, &disk)?;
+            grow(&disk)?;
             disk
         };
         Ok(Self {

@@ -18,6 +18,7 @@ mod pam;
 mod passwd;
 mod presets;
 mod quirks;
+mod repart;
 mod secrets;
 mod settings;
 mod suggest;
@@ -98,6 +99,7 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     pam::write(tree)?;
     os_release::write(tree, profile)?;
     settings::write(tree, &profile.root)?;
+    repart::write(tree, &profile.disk)?;
 
     let accounts = resolve_accounts(tree, input).context("numbering users and groups")?;
     passwd::write(tree, &accounts, profile, input.stamp)?;
