@@ -22,12 +22,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// Offset and length of the ESP.
-    pub fn esp(&self) -> Result<(u64, u64)> {
+    /// Offset of the ESP in bytes.
+    pub fn esp(&self) -> Result<u64> {
         let entry = self.table.by_type(ESP_TYPE).ok_or_else(|| {
             Failure::new(Kind::Usage, format!("{} has no ESP", self.disk.display()))
         })?;
-        Ok((entry.offset(), entry.len()))
+        Ok(entry.offset())
     }
 }
 

@@ -4,6 +4,7 @@
 //! the name of the boot entry on the ESP shows that the guest blessed it, which it does only behind
 //! `boot-complete.target`.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use super::accel::Accelerator;
 use super::firmware::Firmware;
 use super::junit::Check;
 use super::machine::{Console, Hardware, Machine};
-use super::{Bench, Settings, esp_watch};
+use super::{Bench, Settings};
+use crate::esp::EspReader;
 use crate::failure::{Failure, Kind};
 
 /// What a boot showed.
@@ -52,11 +54,11 @@ const BAD: &[&str] = &[
 /// Emulated boots take minutes on busy machines.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Boots `image`, whose ESP lies at `esp` (offset, length), on a throw-away copy.
+/// Boots `image`, whose ESP begins at `esp` bytes, on a throw-away copy.
 ///
 /// # Errors
 /// The machine can't be started. What the guest does wrong is in the verdict.
-pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<Verdict> {
+pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict> {
     let bench = Bench::set_up(image, false)?;
     let firmware = Firmware::find(settings.arch)?;
     let accelerator = Accelerator::choose(settings.arch, &firmware);
@@ -80,7 +82,7 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
         forwards: Vec::new(),
         credentials: Vec::new(),
     };
-    let before = esp_watch::boot_entries(&bench.disk, esp.0, esp.1)?;
+    let before = boot_entries(&bench.disk, esp)?;
     let Some(entry) = before.iter().max().cloned() else {
         return Err(Failure::new(
             Kind::Usage,
@@ -107,7 +109,7 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
         }
         bad = bad.or_else(|| bad_line(&console).map(|line| (line, begun.elapsed())));
         // The guest may be in the middle of a rename: not readable now means look again.
-        if let Ok(names) = esp_watch::boot_entries(&bench.disk, esp.0, esp.1)
+        if let Ok(names) = boot_entries(&bench.disk, esp)
             && names.contains(&blessed_name)
         {
             blessed_after = Some(begun.elapsed());
@@ -157,6 +159,20 @@ pub fn boot_test(image: &Path, esp: (u64, u64), settings: &Settings) -> Result<V
         console,
         accelerator: accelerator.describe(),
     })
+}
+
+/// File names in `EFI/Linux`, sorted.
+fn boot_entries(disk: &Path, esp: u64) -> Result<Vec<String>> {
+    let file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
+    let mut names: Vec<String> = EspReader::open(file, esp)
+        .and_then(|mut esp| esp.list("EFI/Linux"))
+        .context("reading the ESP of the guest's disk")?
+        .into_iter()
+        .map(|entry| entry.name)
+        .filter(|name| name.to_ascii_lowercase().ends_with(".efi"))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// The entry's name without its boot counter (`+LEFT[-DONE]`, see UAPI.1, section "Boot counting").

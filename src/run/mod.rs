@@ -4,7 +4,6 @@
 
 pub mod accel;
 pub mod boot_test;
-pub mod esp_watch;
 pub mod firmware;
 pub mod junit;
 pub mod machine;

@@ -14,6 +14,8 @@ cargo xtask test [--fast] [--exhaustive]
     them all: format, lints, unit and command-line tests, fuzzers, judges, boots.
     --fast        no network, no judges, no boots
     --exhaustive  the long loops: all mutations, longer fuzzing
+cargo xtask install
+    only installs what the tests need
 cargo xtask dist
     builds the static binary into target/dist/
 cargo xtask fuzz [SECONDS]
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["test", flags @ ..] if flags.iter().all(|f| ["--fast", "--exhaustive"].contains(f)) => {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
+        ["install"] => install::run(),
         ["dist"] => dist::run().map(|path| println!("{}", path.display())),
         ["fuzz"] => fuzz::run(20),
         ["fuzz", seconds] => match seconds.parse() {
