@@ -3,6 +3,7 @@
 mod dist;
 mod fuzz;
 mod install;
+mod licences;
 mod steps;
 mod test;
 
@@ -11,11 +12,13 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--fast] [--exhaustive]
     installs what the tests need (as root on Debian; otherwise prints what is missing), then runs
-    them all: format, lints, unit and command-line tests, fuzzers, judges, boots.
+    them all: format, licences, lints, unit and command-line tests, fuzzers, judges, boots.
     --fast        no network, no judges, no boots
     --exhaustive  the long loops: all mutations, longer fuzzing
 cargo xtask dist
     builds the static binary into target/dist/
+cargo xtask licences
+    holds the licence of every locked crate against deny.toml
 cargo xtask fuzz [SECONDS]
     runs every fuzz target for so long (default 20)
 ";
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
         ["dist"] => dist::run().map(|path| println!("{}", path.display())),
+        ["licences"] => licences::run(),
         ["fuzz"] => fuzz::run(20),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
