@@ -259,8 +259,7 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
                 .any(|end| path.name().ends_with(end))
         }),
     };
-    kernel::contract::ensure(version, &config.read()?, needs)?;
-    Ok(())
+    kernel::contract::ensure(version, &config.read()?, needs)
 }
 
 /// Writes depmod's indices into the tree.

@@ -93,7 +93,7 @@ pub fn check(config: &[u8], needs: Needs) -> Vec<Unmet> {
 ///
 /// # Errors
 /// It does not; the message has a line for each option.
-pub fn ensure(version: &str, config: &[u8], needs: Needs) -> Result<(), Failure> {
+pub fn ensure(version: &str, config: &[u8], needs: Needs) -> anyhow::Result<()> {
     let unmet = check(config, needs);
     if unmet.is_empty() {
         return Ok(());
@@ -106,7 +106,8 @@ pub fn ensure(version: &str, config: &[u8], needs: Needs) -> Result<(), Failure>
             list.join("\n")
         ),
     )
-    .hint("name another kernel in kernel.package"))
+    .hint("name another kernel in kernel.package")
+    .into())
 }
 
 /// One line of a fragment, with the comment above it.
@@ -265,7 +266,8 @@ mod tests {
     #[test]
     fn a_broken_contract_is_a_finding_of_the_audit() {
         let bad = config("# CONFIG_OVERLAY_FS is not set\n");
-        let failure = ensure("6.12.1", bad.as_bytes(), EVERYTHING).unwrap_err();
+        let error = ensure("6.12.1", bad.as_bytes(), EVERYTHING).unwrap_err();
+        let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.kind, Kind::Audit);
         assert!(failure.message.contains("6.12.1"), "{failure}");
         assert!(
