@@ -196,8 +196,10 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let mut tree = tree::merge(objects)?;
     let boot = tree::boot_files::take(&mut tree, profile.arch)?;
     let pruned = tree::prune(&mut tree, &profile.root.prune)?;
-    for rule in &pruned.unmatched {
-        tracing::debug!("root.prune: {rule} matches nothing");
+    for (rule, place) in inputs.loaded.own_prune_rules() {
+        if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
+            tracing::warn!("{place}: root.prune: `{rule}` matches nothing");
+        }
     }
     let overlay: Vec<_> = inputs
         .loaded
