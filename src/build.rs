@@ -76,6 +76,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
     let objects = fetch_and_compile(inputs)?;
     let mut assembled = assemble(inputs, &objects)?;
     drop(objects);
+    check_kernel(profile, &assembled)?;
     let lock = Lock {
         ids: assembled.report.ids.clone(),
         ..inputs.lock.clone()
@@ -196,8 +197,10 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let mut tree = tree::merge(objects)?;
     let boot = tree::boot_files::take(&mut tree, profile.arch)?;
     let pruned = tree::prune(&mut tree, &profile.root.prune)?;
-    for rule in &pruned.unmatched {
-        tracing::debug!("root.prune: {rule} matches nothing");
+    for (rule, place) in inputs.loaded.own_prune_rules() {
+        if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
+            tracing::warn!("{place}: root.prune: `{rule}` matches nothing");
+        }
     }
     let overlay: Vec<_> = inputs
         .loaded
@@ -238,6 +241,27 @@ fn content_bytes(tree: &Tree) -> u64 {
         .filter_map(|(_, node)| node.content())
         .map(tree::Content::len)
         .sum()
+}
+
+/// Refuses a kernel that could not run the image.
+fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
+    let version = &assembled.boot.kernel_version;
+    let Some(config) = &assembled.boot.config else {
+        tracing::warn!(
+            "kernel {version} comes without its configuration, so its options are not checked"
+        );
+        return Ok(());
+    };
+    let modules = TreePath::parse(format!("usr/lib/modules/{version}"))?;
+    let needs = kernel::contract::Needs {
+        codec: profile.root.compression.codec,
+        compressed_modules: assembled.tree.below(&modules).any(|(path, _)| {
+            [&b".ko.xz"[..], b".ko.zst", b".ko.gz"]
+                .iter()
+                .any(|end| path.name().ends_with(end))
+        }),
+    };
+    kernel::contract::ensure(version, &config.read()?, needs)
 }
 
 /// Writes depmod's indices into the tree.

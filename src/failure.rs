@@ -97,6 +97,10 @@ pub struct Failure {
     pub snippet: Option<String>,
     /// What to do next, one sentence each.
     pub hints: Vec<String>,
+    /// What else is wrong with the same input, so that it can be mended in one go.
+    pub others: Vec<Failure>,
+    /// How many more there are that were left out.
+    pub omitted: usize,
 }
 
 impl Failure {
@@ -108,6 +112,8 @@ impl Failure {
             place: None,
             snippet: None,
             hints: Vec::new(),
+            others: Vec::new(),
+            omitted: 0,
         }
     }
 
@@ -134,6 +140,34 @@ impl Failure {
     pub fn snippet(mut self, text: impl Into<String>) -> Self {
         self.snippet = Some(text.into());
         self
+    }
+
+    /// What follows the message on a screen: excerpt, hints, and what else is wrong. Empty, or whole
+    /// lines.
+    #[must_use]
+    pub fn details(&self) -> String {
+        // Among several problems, indentation tells whose hint it is.
+        let indent = if self.others.is_empty() { "" } else { "  " };
+        let mut text = String::new();
+        self.add_details(indent, &mut text);
+        for other in &self.others {
+            text.push_str(&format!("error: {other}\n"));
+            other.add_details(indent, &mut text);
+        }
+        if self.omitted > 0 {
+            text.push_str(&format!("… and {} more problems\n", self.omitted));
+        }
+        text
+    }
+
+    fn add_details(&self, indent: &str, text: &mut String) {
+        if let Some(snippet) = &self.snippet {
+            text.push_str(snippet.trim_end_matches('\n'));
+            text.push('\n');
+        }
+        for hint in &self.hints {
+            text.push_str(&format!("{indent}hint: {hint}\n"));
+        }
     }
 }
 

@@ -48,7 +48,15 @@ fn remove(path: &Path) {
 /// Removes everything unfinished; for the signal handler, just before the process exits.
 pub fn abandon_all() {
     if let Ok(list) = UNFINISHED.lock() {
-        list.iter().for_each(|path| remove(path));
+        for path in list.iter() {
+            // Other threads still write: a folder may get a new file while it is emptied.
+            for _ in 0..100 {
+                remove(path);
+                if path.symlink_metadata().is_err() {
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -59,6 +67,18 @@ pub struct Staging {
     /// Held while the process lives, so that others can tell a folder at work from one left behind.
     _lock: fs::File,
     destination: PathBuf,
+    /// The parent of the destination, where this made it.
+    made: Option<PathBuf>,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        remove(&self.folder.0);
+        if let Some(parent) = &self.made {
+            // Only an empty one goes.
+            let _ = fs::remove_dir(parent);
+        }
+    }
 }
 
 const PREFIX: &str = ".hullwright-";
@@ -80,6 +100,7 @@ impl Staging {
             )
             .hint("choose another folder with --output DIR")
         };
+        let made = (!parent.exists()).then(|| parent.to_owned());
         fs::create_dir_all(parent).map_err(failed)?;
         clear_leftovers(parent);
         let folder = tempfile::Builder::new()
@@ -94,6 +115,7 @@ impl Staging {
             folder: Unfinished::new(folder),
             _lock: lock,
             destination: destination.to_owned(),
+            made,
         })
     }
 
@@ -180,6 +202,8 @@ mod tests {
             names
         };
         drop(Staging::begin(&out).unwrap());
+        assert!(names().is_empty());
+        drop(Staging::begin(&dir.path().join("new/out")).unwrap());
         assert!(names().is_empty());
         for text in ["one", "two"] {
             let staging = Staging::begin(&out).unwrap();

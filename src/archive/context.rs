@@ -10,6 +10,7 @@ use super::mirror::Mirrors;
 use super::release::Expiry;
 use crate::profile::Profile;
 use crate::report::Progress;
+use crate::resolve::Lock;
 use crate::store::Store;
 
 /// Everything besides profile and lock.
@@ -25,6 +26,8 @@ pub struct Context {
     pub now: u64,
     /// No network.
     pub offline: bool,
+    /// How the user names the profile, for commands in messages; empty: its name.
+    pub reference: String,
     /// `--from DIR`: locked inputs by SHA-256; implies no network for packages.
     pub from: Option<PathBuf>,
     /// `--allow-expired`.
@@ -49,12 +52,22 @@ impl Context {
             progress: Progress::quiet(),
             now,
             offline: false,
+            reference: String::new(),
             from: None,
             allow_expired: false,
             jobs: 8,
             proxies: true,
             cancel: Arc::default(),
             retry_pause: Duration::from_millis(300),
+        }
+    }
+
+    /// The profile in a command that the user can run.
+    pub(super) fn named<'a>(&'a self, lock: &'a Lock) -> &'a str {
+        if self.reference.is_empty() {
+            &lock.profile
+        } else {
+            &self.reference
         }
     }
 

@@ -53,7 +53,7 @@ pub fn fetch_packages(
         paths.push(path);
     }
     if ctx.offline && ctx.from.is_none() && !missing.is_empty() {
-        return Err(offline(lock, &missing));
+        return Err(offline(lock, ctx, &missing));
     }
     let total = missing
         .iter()
@@ -146,7 +146,7 @@ pub fn export(
     Ok((count, bytes))
 }
 
-fn offline(lock: &Lock, missing: &[usize]) -> anyhow::Error {
+fn offline(lock: &Lock, ctx: &Context, missing: &[usize]) -> anyhow::Error {
     const SHOWN: usize = 8;
     let mut names: Vec<String> = missing
         .iter()
@@ -166,7 +166,7 @@ fn offline(lock: &Lock, missing: &[usize]) -> anyhow::Error {
             names.join(", ")
         ),
     )
-    .hint(format!("run `hullwright fetch {}` with network first, or give --from DIR", lock.profile))
+    .hint(format!("run `hullwright fetch {}` with network first, or give --from DIR", ctx.named(lock)))
     .into()
 }
 
@@ -210,7 +210,7 @@ impl Job<'_> {
                 )
                 .hint(format!(
                     "write the lock anew: `hullwright lock {}`",
-                    self.lock.profile
+                    self.ctx.named(self.lock)
                 ))
             })?;
         if !safe_path(&package.path) {
@@ -223,7 +223,7 @@ impl Job<'_> {
             )
             .hint(format!(
                 "write the lock anew: `hullwright lock {}`",
-                self.lock.profile
+                self.ctx.named(self.lock)
             ))
             .into());
         }
@@ -289,7 +289,7 @@ impl Job<'_> {
         Err(failure
             .hint(format!(
                 "`hullwright lock {} --upgrade {}` locks the version that is there",
-                self.lock.profile, package.name
+                self.ctx.named(self.lock), package.name
             ))
             .into())
     }

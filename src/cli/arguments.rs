@@ -1,13 +1,12 @@
 //! Arguments that several subcommands share.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::environment;
+use super::{environment, interrupt};
 use crate::arch::Arch;
-use crate::archive::{self, Keyrings, Mirrors};
+use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
 use crate::sign::KeySet;
@@ -55,7 +54,7 @@ pub struct ArchiveArguments {
 
 impl ArchiveArguments {
     /// The archive room's context.
-    pub fn context(&self, progress: &Progress) -> Result<archive::Context> {
+    pub fn context(&self, loaded: &Loaded, progress: &Progress) -> Result<archive::Context> {
         let mirrors = Mirrors {
             flag: self.mirror.clone(),
             environment: environment::mirror(),
@@ -67,19 +66,10 @@ impl ArchiveArguments {
         context.from.clone_from(&self.from);
         context.allow_expired = self.allow_expired;
         context.progress = progress.clone();
+        context.reference.clone_from(&loaded.reference);
+        context.cancel = interrupt::flag();
         Ok(context)
     }
-}
-
-/// The keyring files that the profile's archives name.
-pub fn keyrings(loaded: &Loaded) -> Result<Keyrings> {
-    let mut out: Keyrings = BTreeMap::new();
-    for source in &loaded.profile.archives {
-        if let Some(bytes) = loaded.keyring(&source.name)? {
-            out.insert(source.keyring.clone(), bytes);
-        }
-    }
-    Ok(out)
 }
 
 /// The signing keys: flag, environment, profile, development set.

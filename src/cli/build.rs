@@ -105,8 +105,8 @@ fn build_into(
 ) -> Result<Built> {
     let loaded = arguments.profile.load(profile)?;
     let progress = progress(context);
-    let archive = arguments.archive.context(&progress)?;
-    let keyrings = arguments::keyrings(&loaded)?;
+    let archive = arguments.archive.context(&loaded, &progress)?;
+    let keyrings = loaded.keyrings()?;
     let keys = arguments::keys(arguments.keys.as_deref(), &loaded)?;
     let forced = match arguments.stamp {
         Some(seconds) => Some(Stamp::from_seconds(seconds)),

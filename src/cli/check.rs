@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::arguments::ProfileArguments;
 use super::{Context, output};
+use crate::resolve::{Lock, obtain};
 
 /// Check a profile and the files it names, without downloading anything.
 #[derive(Debug, clap::Args)]
@@ -22,10 +23,23 @@ impl Check {
         let loaded = self.arguments.load(&self.profile)?;
         loaded.check_files()?;
         let profile = &loaded.profile;
+        let path = obtain::lock_path(&loaded);
+        let lock = match Lock::load(&path)? {
+            None => "absent",
+            Some(lock) if obtain::fits(&loaded, &lock)? => "fits",
+            Some(_) => {
+                tracing::warn!(
+                    "{} does not fit the profile any more; renew it: {}",
+                    path.display(),
+                    obtain::lock_command(&loaded)
+                );
+                "stale"
+            }
+        };
         if context.json {
             output::event(
                 "result",
-                json!({"profile": loaded.stem, "hash": loaded.hash(), "development": profile.development}),
+                json!({"profile": loaded.stem, "hash": loaded.hash(), "development": profile.development, "lock": lock}),
             );
         } else if !context.quiet {
             output::line_out(&format!(

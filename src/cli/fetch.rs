@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, output};
 use crate::archive;
 use crate::resolve::lock::Upgrade;
@@ -33,8 +33,8 @@ impl Fetch {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let loaded = self.arguments.load(&self.profile)?;
-        let archive = self.archive.context(&build::progress(context))?;
-        let keyrings = arguments::keyrings(&loaded)?;
+        let archive = self.archive.context(&loaded, &build::progress(context))?;
+        let keyrings = loaded.keyrings()?;
         let lock = match obtain::existing(&loaded, false)? {
             Some(lock) => lock,
             None => {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, environment, output};
 use crate::resolve::lock::{Upgrade, diff};
 use crate::resolve::obtain;
@@ -34,7 +34,7 @@ impl LockCommand {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let loaded = self.arguments.load(&self.profile)?;
-        let archive = self.archive.context(&build::progress(context))?;
+        let archive = self.archive.context(&loaded, &build::progress(context))?;
         let upgrade = match self.upgrade.as_deref() {
             None => Upgrade::Nothing,
             Some([]) => Upgrade::All,
@@ -44,7 +44,7 @@ impl LockCommand {
             Some(seconds) => Some(Stamp::from_seconds(seconds)),
             None => environment::source_date_epoch()?,
         };
-        let keyrings = arguments::keyrings(&loaded)?;
+        let keyrings = loaded.keyrings()?;
         let fresh = obtain::fresh(&loaded, &keyrings, &archive, &upgrade, stamp)?;
         let path = obtain::lock_path(&loaded);
         let changes = diff(fresh.old.as_ref(), &fresh.lock);

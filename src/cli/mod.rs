@@ -3,6 +3,7 @@
 mod arguments;
 mod build;
 mod check;
+mod completions;
 mod environment;
 mod fetch;
 mod image;
@@ -79,6 +80,7 @@ enum Command {
     Check(check::Check),
     Profile(profile::ProfileCommand),
     Keys(keys::Keys),
+    Completions(completions::Completions),
 }
 
 /// Runs the program and gives its exit status.
@@ -87,23 +89,52 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let wanted = !error.use_stderr();
-            // A closed pipe behind `--help | head` is no failure.
-            let _ = error.print();
-            return ExitCode::from(if wanted { 0 } else { Kind::Usage.exit_code() });
+            return ExitCode::from(misused(&error));
         }
     };
     trace(arguments.verbose);
-    let result = interrupt::install().and_then(|()| {
+    let result = interrupt::install(arguments.json).and_then(|()| {
         rayon::ThreadPoolBuilder::new()
             .num_threads(arguments.threads)
             .build_global()?;
         dispatch(&arguments)
     });
+    if let Some(status) = interrupt::status(arguments.json) {
+        return ExitCode::from(status);
+    }
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => ExitCode::from(output::error(&error, arguments.json).exit_code()),
     }
+}
+
+/// Prints what clap has to say: help, version, or what is wrong with the command line.
+fn misused(error: &clap::Error) -> u8 {
+    // A closed pipe behind `--help | head` is no failure.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.next().unwrap_or_default();
+        let hints: Vec<&str> = lines
+            .filter_map(|line| line.strip_prefix("tip: "))
+            .collect();
+        output::event(
+            "error",
+            serde_json::json!({
+                "kind": Kind::Usage.name(),
+                "message": message.strip_prefix("error: ").unwrap_or(message),
+                "file": null,
+                "line": null,
+                "column": null,
+                "hints": hints,
+            }),
+        );
+    }
+    Kind::Usage.exit_code()
 }
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -123,6 +154,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Check(command) => command.run(context),
         Command::Profile(command) => command.run(context),
         Command::Keys(command) => command.run(context),
+        Command::Completions(command) => command.run(),
     }
 }
 

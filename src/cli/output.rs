@@ -2,16 +2,16 @@
 
 use std::io::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::failure::{self, Kind};
+use crate::failure::{self, Failure, Kind};
 
 /// Version of the JSON Lines; every line carries it.
 pub const JSON_VERSION: u32 = 1;
 
 /// Writes one event line to stdout.
 pub fn event(name: &str, fields: Value) {
-    let mut line = serde_json::Map::new();
+    let mut line = Map::new();
     line.insert("v".into(), JSON_VERSION.into());
     line.insert("event".into(), name.into());
     if let Value::Object(fields) = fields {
@@ -36,39 +36,54 @@ pub fn error(error: &anyhow::Error, json: bool) -> Kind {
         if chain.last() != Some(&text) {
             chain.push(text);
         }
-        if cause.downcast_ref::<failure::Failure>().is_some() {
+        if cause.downcast_ref::<Failure>().is_some() {
             break;
         }
     }
     let message = chain.join(": ");
     let mut text = format!("error: {message}\n");
-    if let Some(snippet) = failure.and_then(|f| f.snippet.as_deref()) {
-        text.push_str(snippet.trim_end_matches('\n'));
-        text.push('\n');
-    }
-    let hints = failure.map(|f| f.hints.clone()).unwrap_or_default();
-    for hint in &hints {
-        text.push_str(&format!("hint: {hint}\n"));
-    }
+    text.push_str(&failure.map(Failure::details).unwrap_or_default());
     if kind == Kind::Bug {
         text.push_str("This is a defect in hullwright; please report it with the lines above.\n");
     }
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     if json {
-        let place = failure.and_then(|f| f.place.as_ref());
-        event(
-            "error",
-            json!({
-                "kind": kind.name(),
-                "message": message,
-                "file": place.map(|p| p.file.to_string_lossy()),
-                "line": place.and_then(|p| p.line),
-                "column": place.and_then(|p| p.column),
-                "hints": hints,
-            }),
-        );
+        let mut fields = json!({"kind": kind.name(), "message": message});
+        if let Value::Object(fields) = &mut fields {
+            fields.extend(place_and_hints(failure));
+            let others = failure.map_or(&[][..], |f| &f.others);
+            if !others.is_empty() {
+                let others: Vec<Value> = others.iter().map(problem).collect();
+                fields.insert("others".into(), others.into());
+            }
+        }
+        event("error", fields);
     }
     kind
+}
+
+fn problem(failure: &Failure) -> Value {
+    let mut fields = Map::new();
+    fields.insert("message".into(), failure.message.clone().into());
+    fields.extend(place_and_hints(Some(failure)));
+    fields.into()
+}
+
+fn place_and_hints(failure: Option<&Failure>) -> Map<String, Value> {
+    let place = failure.and_then(|f| f.place.as_ref());
+    let file = place.map(|p| p.file.to_string_lossy().into_owned());
+    [
+        ("file", Value::from(file)),
+        ("line", place.and_then(|p| p.line).into()),
+        ("column", place.and_then(|p| p.column).into()),
+        (
+            "hints",
+            failure.map(|f| f.hints.clone()).unwrap_or_default().into(),
+        ),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into_iter()
+    .collect()
 }
 
 /// Bytes for people: three significant digits, powers of 1024.

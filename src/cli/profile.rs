@@ -53,8 +53,12 @@ impl ProfileCommand {
                 }
             }
             Command::List => {
-                for (name, _) in profile::built_in() {
-                    output::line_out(name);
+                let names = profile::built_in().map(|(name, _)| name);
+                if context.json {
+                    let names: Vec<_> = names.collect();
+                    output::event("result", json!({"profiles": names}));
+                } else {
+                    names.for_each(output::line_out);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, output};
 use crate::failure::{Failure, Kind};
 use crate::resolve::lock::Upgrade;
@@ -30,8 +30,8 @@ impl Why {
         let answer = match obtain::existing(&loaded, false)? {
             Some(lock) => why::from_lock(&lock, &self.package),
             None => {
-                let archive = self.archive.context(&build::progress(context))?;
-                let keyrings = arguments::keyrings(&loaded)?;
+                let archive = self.archive.context(&loaded, &build::progress(context))?;
+                let keyrings = loaded.keyrings()?;
                 let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
                 let arch = loaded.profile.arch.traits().debian;
                 why::from_resolution(&fresh.resolution, &self.package, arch)

@@ -3,8 +3,10 @@
 //! [`modules::scan`] reads every module of a tree once. A [`ModuleIndex`] orders them and resolves
 //! their symbols into dependencies; [`depmod`] writes the files that kmod reads at run time, byte
 //! for byte as kmod 34 writes them; [`ModuleIndex::closure`] answers what an initrd must carry.
+//! [`contract`] holds the kernel's configuration against what every image needs.
 
 mod closure;
+pub mod contract;
 pub mod depmod;
 pub mod index;
 pub mod modules;

@@ -203,6 +203,18 @@ impl Loaded {
         Ok(())
     }
 
+    /// The `root.prune` rules that are written in files of the user's and on the command line, not
+    /// in built-in profiles, each with its place. A pattern that matches nothing is a slip there; a
+    /// built-in profile serves many sets of packages.
+    #[must_use]
+    pub fn own_prune_rules(&self) -> Vec<(&str, String)> {
+        self.list(&["root", "prune"])
+            .iter()
+            .filter(|node| node.origin.source.base != Base::Embedded)
+            .filter_map(|node| Some((node.text()?, node.origin.short())))
+            .collect()
+    }
+
     fn list(&self, path: &[&str]) -> &[Node] {
         self.tree.at(path).map_or(&[], Node::items)
     }

@@ -40,6 +40,8 @@ pub struct Loaded {
     pub directory: Option<PathBuf>,
     /// The NAME of output directory and lock.
     pub stem: String,
+    /// How the user names the profile, for commands in messages.
+    pub reference: String,
     /// The merged tree: what was written, and where.
     pub(super) tree: Node,
     /// The texts it is made of, bases first.
@@ -72,6 +74,7 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded> {
         profile,
         directory: target.folder(),
         stem,
+        reference: request.reference.to_owned(),
         tree,
         layers,
     })

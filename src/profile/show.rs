@@ -69,24 +69,6 @@ impl Loaded {
         Sha256::of(self.json().to_string().as_bytes())
     }
 
-    /// Hash of what the choice of packages depends on: architecture, archives, packages and the
-    /// kernel's package.
-    #[must_use]
-    pub fn resolution_hash(&self) -> Sha256 {
-        let mut archives = self.profile.archives.clone();
-        for archive in &mut archives {
-            // Where superseded versions are fetched from does not change which are chosen.
-            archive.snapshot = None;
-        }
-        let parts = serde_json::json!({
-            "arch": self.profile.arch,
-            "archives": archives,
-            "packages": self.profile.packages,
-            "kernel": self.profile.kernel.package,
-        });
-        Sha256::of(parts.to_string().as_bytes())
-    }
-
     /// The typed profile as JSON, keys in the order of the schema.
     fn json(&self) -> Json {
         // Serialising plain structs to a value has no way to fail.

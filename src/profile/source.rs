@@ -180,39 +180,18 @@ impl Problem {
 /// The most problems that one run shows.
 pub const MOST_SHOWN: usize = 10;
 
-/// One failure for all problems: the first is its message and place, the others follow the snippet.
+/// One failure for all problems: the first, with the others in it.
 #[must_use]
 pub fn failure(problems: &[Problem]) -> Failure {
     let Some((first, rest)) = problems.split_first() else {
         return Failure::new(Kind::Bug, "a profile was refused for no reason");
     };
-    let mut failure = first.failure();
-    if rest.is_empty() {
-        return failure;
+    let shown = rest.iter().take(MOST_SHOWN - 1);
+    Failure {
+        others: shown.map(Problem::failure).collect(),
+        omitted: problems.len().saturating_sub(MOST_SHOWN),
+        ..first.failure()
     }
-    let mut text = failure.snippet.take().unwrap_or_default();
-    for hint in failure.hints.drain(..) {
-        text.push_str(&format!("\n  hint: {hint}"));
-    }
-    for problem in rest.iter().take(MOST_SHOWN - 1) {
-        let other = problem.failure();
-        text.push_str(&format!("\nerror: {other}"));
-        if let Some(excerpt) = &other.snippet {
-            text.push('\n');
-            text.push_str(excerpt);
-        }
-        for hint in &other.hints {
-            text.push_str(&format!("\n  hint: {hint}"));
-        }
-    }
-    if problems.len() > MOST_SHOWN {
-        text.push_str(&format!(
-            "\n… and {} more problems",
-            problems.len() - MOST_SHOWN
-        ));
-    }
-    failure.snippet = Some(text);
-    failure
 }
 
 /// The nearest of `candidates`, if it is near enough to be a slip of the fingers.

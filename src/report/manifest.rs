@@ -68,7 +68,7 @@ pub struct Artefact {
 pub struct DiskSummary {
     /// Bytes, holes included.
     pub size: u64,
-    /// SHA-256 over the size and, of each data extent, offset, length and hash
+    /// SHA-256 over offset, length and hash of each data extent
     /// (see [`crate::disk::write::disk_hash`]).
     pub sha256: Sha256,
     /// The data extents.

@@ -37,6 +37,25 @@ pub fn codecs() -> BTreeMap<String, String> {
     ])
 }
 
+/// Whether `lock` is for the profile as it is now, local files included.
+///
+/// # Errors
+/// A local file that can't be read.
+pub fn fits(loaded: &Loaded, lock: &Lock) -> Result<bool> {
+    if lock.arch != loaded.profile.arch || !lock.matches(profile_hash(&loaded.profile)) {
+        return Ok(false);
+    }
+    Ok(local_files(loaded)?
+        .iter()
+        .all(|(name, file)| lock.files.get(name) == Some(&file.sha256)))
+}
+
+/// The command that makes a lock fit again.
+#[must_use]
+pub fn lock_command(loaded: &Loaded) -> String {
+    format!("hullwright lock {}", loaded.reference)
+}
+
 /// The lock on disk if it fits the profile. Under `strict` (`--locked`) one that does not fit, or
 /// none, is an error; a difference in codecs is a warning.
 ///
@@ -50,17 +69,12 @@ pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
                 Kind::Usage,
                 format!("--locked: there is no lock at {}", path.display()),
             )
-            .hint(format!("make one: hullwright lock {}", loaded.stem))
+            .hint(format!("make one: {}", lock_command(loaded)))
             .into());
         }
         return Ok(None);
     };
-    let fits = lock.matches(profile_hash(&loaded.profile))
-        && lock.arch == loaded.profile.arch
-        && local_files(loaded)?
-            .iter()
-            .all(|(name, file)| lock.files.get(name) == Some(&file.sha256));
-    if fits {
+    if fits(loaded, &lock)? {
         for (codec, locked, ours) in lock.other_codecs(&codecs()) {
             tracing::warn!(
                 "{} was made with {codec} {locked} and this is {ours}: bytes may differ",
@@ -77,7 +91,7 @@ pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
                 path.display()
             ),
         )
-        .hint(format!("renew it: hullwright lock {}", loaded.stem))
+        .hint(format!("renew it: {}", lock_command(loaded)))
         .into());
     }
     Ok(None)
@@ -181,7 +195,10 @@ pub fn fresh(
                 loaded.stem
             ),
         )
-        .hint("run once without --offline")
+        .hint(format!(
+            "run once with network: {}",
+            lock_command(loaded)
+        ))
         .into());
     }
     let old = Lock::load(&lock_path(loaded))?;

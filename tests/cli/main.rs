@@ -1,5 +1,13 @@
 //! The command line as a user meets it: no network, no root.
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
 
-#[path = "../support/mod.rs"]
-mod support;
+mod contracts;
+mod deb;
+mod help;
+mod home;
+mod hostile;
+mod interrupt;
+mod locks;
+mod profiles;
+mod server;
+mod site;

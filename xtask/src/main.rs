@@ -1,8 +1,13 @@
 //! `cargo xtask …`: everything about this repository that is more than one cargo command.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this runs programs of the machine it is on"
+)]
 
 mod dist;
 mod fuzz;
 mod install;
+mod licences;
 mod steps;
 mod test;
 
@@ -11,13 +16,15 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--fast] [--exhaustive]
     installs what the tests need (as root on Debian; otherwise prints what is missing), then runs
-    them all: format, lints, unit and command-line tests, fuzzers, judges, boots.
+    them all: format, licences, lints, unit and command-line tests, fuzzers, judges, boots.
     --fast        no network, no judges, no boots
     --exhaustive  the long loops: all mutations, longer fuzzing
 cargo xtask install
     only installs what the tests need
 cargo xtask dist
     builds the static binary into target/dist/
+cargo xtask licences
+    holds the licence of every locked crate against deny.toml
 cargo xtask fuzz [SECONDS]
     runs every fuzz target for so long (default 20)
 ";
@@ -35,6 +42,7 @@ fn main() -> ExitCode {
         }
         ["install"] => install::run(),
         ["dist"] => dist::run().map(|path| println!("{}", path.display())),
+        ["licences"] => licences::run(),
         ["fuzz"] => fuzz::run(20),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),

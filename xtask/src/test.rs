@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::steps::{Steps, call, cargo};
-use crate::{dist, fuzz, install};
+use crate::{dist, fuzz, install, licences};
 
 /// Runs them. `fast` leaves out what needs network, judges or a guest.
 pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
@@ -12,6 +12,7 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
         steps.run("install what the tests need", install::run);
     }
     steps.run("format", || call(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("licences", licences::run);
     steps.run("lints", || {
         call(&mut cargo(&[
             "clippy",

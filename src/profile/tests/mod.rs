@@ -46,16 +46,9 @@ fn shown(error: &anyhow::Error) -> String {
         .downcast_ref::<Failure>()
         .unwrap_or_else(|| panic!("{error:#}"));
     assert_eq!(failure.kind, Kind::Usage, "{failure}");
-    let mut text = failure.to_string();
-    if let Some(snippet) = &failure.snippet {
-        text.push('\n');
-        text.push_str(snippet);
-    }
-    for hint in &failure.hints {
-        text.push_str("\nhint: ");
-        text.push_str(hint);
-    }
-    text
+    format!("{failure}\n{}", failure.details())
+        .trim_end()
+        .to_owned()
 }
 
 fn error_of(text: &str) -> String {
@@ -333,13 +326,19 @@ fn every_value_has_an_origin() {
 
 #[test]
 fn hashes_change_with_what_they_cover() {
+    let choice = |loaded: &Loaded| crate::resolve::lock::profile_hash(&loaded.profile);
     let folder = Folder::new(&[("a.yaml", LEAST)]);
     let plain = folder.load("a.yaml", &[]).unwrap();
     let version = folder.load("a.yaml", &["os.version=2"]).unwrap();
     let package = folder.load("a.yaml", &["packages.include=jq"]).unwrap();
+    let snapshot = "archives=[{name: v, suites: [s], snapshot: 'http://h/{timestamp}/{path}'}]";
+    let snapshot = folder.load("a.yaml", &[snapshot]).unwrap();
+    let none = folder.load("a.yaml", &["archives=[{name: v, suites: [s]}]"]).unwrap();
+    assert_ne!(snapshot.hash(), none.hash());
+    assert_eq!(choice(&snapshot), choice(&none));
     assert_ne!(plain.hash(), version.hash());
-    assert_eq!(plain.resolution_hash(), version.resolution_hash());
-    assert_ne!(plain.resolution_hash(), package.resolution_hash());
+    assert_eq!(choice(&plain), choice(&version));
+    assert_ne!(choice(&plain), choice(&package));
     assert_eq!(
         plain.hash(),
         folder.load("a.yaml", &["os.version=1"]).unwrap().hash()

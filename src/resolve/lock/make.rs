@@ -189,19 +189,28 @@ fn stamp(inputs: &Inputs<'_>, packages: &[LockedPackage]) -> Result<Stamp> {
     })
 }
 
-/// SHA-256 of what resolution depends on in a profile.
+/// SHA-256 of what the choice of packages depends on: architecture, archives, packages and the
+/// kernel's package.
 #[must_use]
 pub fn profile_hash(profile: &Profile) -> Sha256 {
     #[derive(Serialize)]
     struct Part<'a> {
         arch: crate::arch::Arch,
-        archives: &'a [ArchiveSource],
+        archives: Vec<ArchiveSource>,
         packages: &'a Packages,
         kernel: &'a str,
     }
     let part = Part {
         arch: profile.arch,
-        archives: &profile.archives,
+        // Where superseded versions are fetched from does not change which are chosen.
+        archives: profile
+            .archives
+            .iter()
+            .map(|archive| ArchiveSource {
+                snapshot: None,
+                ..archive.clone()
+            })
+            .collect(),
         packages: &profile.packages,
         kernel: &profile.kernel.package,
     };
