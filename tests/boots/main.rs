@@ -141,12 +141,8 @@ fn a_node_boots_runs_a_container_survives_a_bad_update_and_takes_a_good_one() {
     );
 
     let broken = state.join("broken");
-    build(
-        state,
-        "qemu",
-        &broken,
-        &["--set", "os.version=9.0.0", "--set", slots::PANIC],
-    );
+    build(state, "qemu", &broken, &["--set", "os.version=9.0.0"]);
+    slots::make_panic(&broken);
     slots::fill_b(&disk, &broken, "9.0.0");
     let output = guest(state, &disk, HEALTH, b"");
     println!("{output}");
