@@ -1,11 +1,10 @@
 //! An OCI image of Debian's static busybox, packed here, and what the guest does with it.
 
 use std::fs;
-use std::io::Read as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{cache, good, tool};
+use crate::support::trixie;
 
 /// Reads the image from stdin, imports it and runs it.
 pub const SCRIPT: &str = r#"
@@ -22,41 +21,10 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// `busybox` out of the host release's busybox-static.
+/// Debian's busybox-static, from the judges' tree.
 fn busybox() -> Vec<u8> {
-    let dir = cache().join("busybox");
-    fs::create_dir_all(&dir).unwrap();
-    if !dir.join("deb").exists() {
-        good(
-            tool("apt-get")
-                .args(["download", "-qq", "busybox-static"])
-                .current_dir(&dir),
-        );
-        let deb = fs::read_dir(&dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .find(|path| path.extension().is_some_and(|e| e == "deb"))
-            .unwrap();
-        fs::rename(deb, dir.join("deb")).unwrap();
-    }
-    let unpacked = tempfile::tempdir().unwrap();
-    good(
-        tool("dpkg-deb")
-            .arg("-x")
-            .arg(dir.join("deb"))
-            .arg(unpacked.path()),
-    );
-    let path = ["bin/busybox", "usr/bin/busybox"]
-        .map(|p| unpacked.path().join(p))
-        .into_iter()
-        .find(|p| p.exists())
-        .unwrap();
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .unwrap()
-        .read_to_end(&mut bytes)
-        .unwrap();
-    bytes
+    let path = trixie().join("usr/bin/busybox");
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn header(kind: tar::EntryType, size: u64) -> tar::Header {

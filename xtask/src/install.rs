@@ -33,8 +33,11 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Oldest QEMU that has been seen to boot everything.
 const QEMU: u32 = 10;
 
-/// Packages of the trixie tree whose tools are newer than Debian 12's.
-const TRIXIE: &str = "erofs-utils,kmod,systemd,cryptsetup-bin,xz-utils,zstd";
+/// Packages of the trixie tree: tools newer than Debian 12's, and what a container is made of.
+const TRIXIE: &str = "busybox-static,cryptsetup-bin,erofs-utils,kmod,systemd,xz-utils,zstd";
+
+/// The file that says with which packages a tree was completed.
+const COMPLETE: &str = ".complete";
 
 /// Folder of the trixie tree.
 pub fn trixie() -> PathBuf {
@@ -54,7 +57,7 @@ pub fn run() -> Result<()> {
     missing.sort_unstable();
     missing.dedup();
     let old_qemu = qemu_version().is_none_or(|version| version < QEMU);
-    let no_tree = !trixie().join(".complete").exists();
+    let no_tree = !has_tree();
     if missing.is_empty() && !old_qemu && !no_tree {
         return Ok(());
     }
@@ -68,9 +71,8 @@ pub fn run() -> Result<()> {
         }
         if no_tree {
             lines.push(format!(
-                "  a trixie tree: debootstrap --variant=minbase --include={TRIXIE} trixie {} && touch {}/.complete",
-                trixie().display(),
-                trixie().display()
+                "  a trixie tree: debootstrap --variant=minbase --include={TRIXIE} trixie {tree} && echo {TRIXIE} > {tree}/{COMPLETE}",
+                tree = trixie().display(),
             ));
         }
         bail!(
@@ -91,6 +93,11 @@ pub fn run() -> Result<()> {
         make_tree()?;
     }
     Ok(())
+}
+
+/// Whether the tree is there, whole, and with all packages.
+fn has_tree() -> bool {
+    fs::read_to_string(trixie().join(COMPLETE)).is_ok_and(|packages| packages.trim() == TRIXIE)
 }
 
 fn has(program: &str) -> bool {
@@ -195,6 +202,6 @@ fn make_tree() -> Result<()> {
             .arg(&uri)
             .stdout(Stdio::null()),
     )?;
-    fs::write(tree.join(".complete"), "")?;
+    fs::write(tree.join(COMPLETE), TRIXIE)?;
     Ok(())
 }
