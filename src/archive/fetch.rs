@@ -289,7 +289,8 @@ impl Job<'_> {
         Err(failure
             .hint(format!(
                 "`hullwright lock {} --upgrade {}` locks the version that is there",
-                self.ctx.named(self.lock), package.name
+                self.ctx.named(self.lock),
+                package.name
             ))
             .into())
     }

@@ -195,10 +195,7 @@ pub fn fresh(
                 loaded.stem
             ),
         )
-        .hint(format!(
-            "run once with network: {}",
-            lock_command(loaded)
-        ))
+        .hint(format!("run once with network: {}", lock_command(loaded)))
         .into());
     }
     let old = Lock::load(&lock_path(loaded))?;

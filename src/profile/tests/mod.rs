@@ -333,7 +333,9 @@ fn hashes_change_with_what_they_cover() {
     let package = folder.load("a.yaml", &["packages.include=jq"]).unwrap();
     let snapshot = "archives=[{name: v, suites: [s], snapshot: 'http://h/{timestamp}/{path}'}]";
     let snapshot = folder.load("a.yaml", &[snapshot]).unwrap();
-    let none = folder.load("a.yaml", &["archives=[{name: v, suites: [s]}]"]).unwrap();
+    let none = folder
+        .load("a.yaml", &["archives=[{name: v, suites: [s]}]"])
+        .unwrap();
     assert_ne!(snapshot.hash(), none.hash());
     assert_eq!(choice(&snapshot), choice(&none));
     assert_ne!(plain.hash(), version.hash());
