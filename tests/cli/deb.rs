@@ -10,7 +10,7 @@ pub struct Deb {
     /// More lines for its control file.
     pub fields: &'static str,
     /// Members of `data.tar`: name, declared size (or that of the content), content.
-    pub items: Vec<(&'static str, Option<u64>, Vec<u8>)>,
+    pub items: Vec<(String, Option<u64>, Vec<u8>)>,
 }
 
 /// A package with one file that tells its name and version.
@@ -20,13 +20,13 @@ pub fn deb(name: &'static str, version: &'static str, fields: &'static str) -> D
         name,
         version,
         fields,
-        items: vec![("./usr/share/doc/readme", None, content)],
+        items: vec![(format!("./usr/share/doc/{name}"), None, content)],
     }
 }
 
 impl Deb {
-    pub fn with(mut self, name: &'static str, declared: Option<u64>, content: &[u8]) -> Self {
-        self.items.push((name, declared, content.to_vec()));
+    pub fn with(mut self, name: &str, declared: Option<u64>, content: &[u8]) -> Self {
+        self.items.push((name.into(), declared, content.to_vec()));
         self
     }
 
@@ -49,7 +49,7 @@ impl Deb {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let control = tar(&[("./control", None, self.control().into_bytes())]);
+        let control = tar(&[("./control".into(), None, self.control().into_bytes())]);
         let members = [
             ("debian-binary", b"2.0\n".to_vec()),
             ("control.tar.gz", gzip(&control)),
@@ -58,7 +58,10 @@ impl Deb {
         let mut out = b"!<arch>\n".to_vec();
         for (name, data) in members {
             let size = data.len();
-            let head = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644);
+            let head = format!(
+                "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+                0, 0, 0, 100_644
+            );
             out.extend_from_slice(head.as_bytes());
             out.extend_from_slice(&data);
             out.extend(std::iter::repeat_n(b'\n', size % 2));
@@ -73,7 +76,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-fn tar(items: &[(&str, Option<u64>, Vec<u8>)]) -> Vec<u8> {
+fn tar(items: &[(String, Option<u64>, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, declared, content) in items {
         let mut header = tar::Header::new_gnu();

@@ -120,7 +120,11 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nETag: \"a\"\r\n{close}");
     let _ = stream.write_all(head.as_bytes());
     for chunk in rest.chunks(4096) {
-        if stream.write_all(chunk).and_then(|()| stream.flush()).is_err() {
+        if stream
+            .write_all(chunk)
+            .and_then(|()| stream.flush())
+            .is_err()
+        {
             return;
         }
         std::thread::sleep(reply.pause);

@@ -9,7 +9,7 @@ use pgp::composed::{
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::ser::Serialize as _;
-use pgp::types::{KeyDetails as _, Password, SigningKey as _, Timestamp};
+use pgp::types::{KeyDetails as _, Password, Timestamp};
 use rsa::rand_core::OsRng;
 
 use crate::deb::{Deb, deb, gzip};
@@ -74,7 +74,7 @@ pub struct Site {
 pub fn packages() -> Vec<Deb> {
     vec![
         deb("alpha", "1.0-1", "Depends: beta (>= 1.0)\n"),
-        deb("beta", "1.0-1", "").with("./usr/share/doc/beta", None, b"b"),
+        deb("beta", "1.0-1", "").with("./usr/share/doc/more", None, b"b"),
         deb("linux", "6.1-1", "").with("./boot/vmlinuz", None, b"kernel"),
     ]
 }
