@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::output;
 use crate::failure::{Failure, Kind};
+use crate::run::machine;
 use crate::staging;
 
 /// How long a clean stop may take.
@@ -63,6 +64,7 @@ fn tell(json: bool) -> u8 {
 }
 
 fn end(json: bool) -> ! {
+    machine::stop_all();
     staging::abandon_all();
     std::process::exit(tell(json).into())
 }

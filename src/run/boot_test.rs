@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::accel::Accelerator;
-use super::firmware::Firmware;
 use super::junit::Check;
-use super::machine::{Console, Hardware, Machine};
+use super::machine::Console;
 use super::{Bench, Settings};
 use crate::esp::EspReader;
 use crate::failure::{Failure, Kind};
@@ -59,29 +57,12 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// # Errors
 /// The machine can't be started. What the guest does wrong is in the verdict.
 pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict> {
-    let bench = Bench::set_up(image, false)?;
-    let firmware = Firmware::find(settings.arch)?;
-    let accelerator = Accelerator::choose(settings.arch, &firmware);
-    eprintln!(
-        "testing {} with {}",
-        image.display(),
-        accelerator.describe()
-    );
-    firmware.make_variables(&bench.variables)?;
-    let log = settings
-        .console
-        .clone()
-        .unwrap_or_else(|| bench.dir().join("console.log"));
-    let hardware = Hardware {
-        arch: settings.arch,
-        memory: settings.memory,
-        cpus: settings.cpus,
-        disk: bench.disk.clone(),
-        variables: bench.variables.clone(),
-        console: Console::File(log.clone()),
-        forwards: Vec::new(),
-        credentials: Vec::new(),
+    let settings = Settings {
+        persist: false,
+        ..settings.clone()
     };
+    let bench = Bench::set_up(image, &settings)?;
+    let log = bench.log();
     let before = boot_entries(&bench.disk, esp)?;
     let Some(entry) = before.iter().max().cloned() else {
         return Err(Failure::new(
@@ -93,7 +74,7 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
     let blessed_name = blessed(&entry);
     let begun = Instant::now();
     let deadline = begun + settings.timeout.unwrap_or(LIMIT);
-    let mut machine = Machine::start(&hardware, &firmware, &accelerator, bench.dir())?;
+    let mut machine = bench.start(Console::File(log.clone()), Vec::new(), None)?;
 
     let mut seen: Vec<Option<Duration>> = vec![None; MARKERS.len()];
     let mut blessed_after = None;
@@ -157,7 +138,7 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
     Ok(Verdict {
         checks,
         console,
-        accelerator: accelerator.describe(),
+        accelerator: bench.accelerator(),
     })
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -66,6 +67,23 @@ pub struct Hardware {
     pub credentials: Vec<(String, Vec<u8>)>,
 }
 
+/// Guests that a signal handler has to end, because nothing is dropped when a process exits.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Ends every guest; for the signal handler, just before the process exits.
+pub fn stop_all() {
+    let running = RUNNING.lock().map(|list| list.clone()).unwrap_or_default();
+    for id in running {
+        if let Some(pid) = i32::try_from(id)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// A running QEMU.
 #[derive(Debug)]
 pub struct Machine {
@@ -105,6 +123,9 @@ impl Machine {
             Failure::new(Kind::Environment, format!("starting {program}: {error}"))
                 .hint("install QEMU: apt install qemu-system-x86 (or qemu-system-arm for arm64)")
         })?;
+        if let Ok(mut running) = RUNNING.lock() {
+            running.push(child.id());
+        }
         Ok(Self { child, control })
     }
 
@@ -148,6 +169,9 @@ impl Machine {
 
     /// Ends QEMU without asking the guest.
     pub fn stop(&mut self) {
+        if let Ok(mut running) = RUNNING.lock() {
+            running.retain(|id| *id != self.child.id());
+        }
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
+use crate::staging::Unfinished;
 use accel::Accelerator;
 use firmware::Firmware;
 use machine::{Console, Forward, Hardware, Machine};
@@ -70,22 +71,26 @@ fn grow(disk: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The machine's files: disk, variables, key, sockets.
+/// Everything a machine needs before it starts: disk, variables, key, firmware, accelerator.
 #[derive(Debug)]
 pub struct Bench {
     dir: tempfile::TempDir,
-    /// The disk that the guest writes to.
-    pub disk: PathBuf,
+    _removed_on_interrupt: Unfinished,
+    settings: Settings,
+    firmware: Firmware,
+    accelerator: Accelerator,
     variables: PathBuf,
     key: PathBuf,
+    /// The disk that the guest writes to.
+    pub disk: PathBuf,
 }
 
 impl Bench {
-    /// A copy of `image`, or `image` itself with its state beside it in `IMAGE.state/`.
+    /// A copy of `image`, or with `persist` `image` itself, its state beside it in `IMAGE.state/`.
     ///
     /// # Errors
-    /// No space, or no such image.
-    pub fn set_up(image: &Path, persist: bool) -> Result<Self> {
+    /// No such image, no space, no firmware.
+    pub fn set_up(image: &Path, settings: &Settings) -> Result<Self> {
         if !image.is_file() {
             return Err(Failure::new(
                 Kind::Usage,
@@ -96,30 +101,38 @@ impl Bench {
             )
             .into());
         }
+        let firmware = Firmware::find(settings.arch)?;
+        let accelerator = Accelerator::choose(settings.arch, &firmware);
         let dir = tempfile::Builder::new()
             .prefix("hullwright-run-")
             .tempdir()
             .context("making a temporary folder")?;
-        let state = if persist {
+        let (state, disk) = if settings.persist {
             let mut name = OsString::from(image);
             name.push(".state");
             let state = PathBuf::from(name);
             std::fs::create_dir_all(&state)
                 .with_context(|| format!("making {}", state.display()))?;
-            state
-        } else {
-            dir.path().to_owned()
-        };
-        let disk = if persist {
-            image.to_owned()
+            (state, image.to_owned())
         } else {
             let disk = dir.path().join("disk.raw");
             scratch::copy_sparse(image, &disk)?;
             grow(&disk)?;
-            disk
+            (dir.path().to_owned(), disk)
         };
+        let variables = state.join("vars.fd");
+        firmware.make_variables(&variables)?;
+        eprintln!(
+            "booting {} with {}",
+            image.display(),
+            accelerator.describe()
+        );
         Ok(Self {
-            variables: state.join("vars.fd"),
+            _removed_on_interrupt: Unfinished::new(dir.path().to_owned()),
+            settings: settings.clone(),
+            firmware,
+            accelerator,
+            variables,
             key: state.join("key"),
             disk,
             dir,
@@ -131,6 +144,45 @@ impl Bench {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
+
+    /// Where the console goes when it is not on the terminal.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        let default = || self.dir().join("console.log");
+        self.settings.console.clone().unwrap_or_else(default)
+    }
+
+    /// What executes the guest, for people.
+    #[must_use]
+    pub fn accelerator(&self) -> String {
+        self.accelerator.describe()
+    }
+
+    /// Starts the machine, with `key` as root's way in.
+    ///
+    /// # Errors
+    /// QEMU is not installed or does not start.
+    pub fn start(
+        &self,
+        console: Console,
+        forwards: Vec<Forward>,
+        key: Option<&ssh::Key>,
+    ) -> Result<Machine> {
+        let hardware = Hardware {
+            arch: self.settings.arch,
+            memory: self.settings.memory,
+            cpus: self.settings.cpus,
+            disk: self.disk.clone(),
+            variables: self.variables.clone(),
+            console,
+            forwards,
+            credentials: key
+                .map(|key| (ssh::CREDENTIAL.to_owned(), key.public().as_bytes().to_vec()))
+                .into_iter()
+                .collect(),
+        };
+        Machine::start(&hardware, &self.firmware, &self.accelerator, self.dir())
+    }
 }
 
 /// Boots `image` and does what `mode` asks; the result is the process's exit status.
@@ -138,17 +190,10 @@ impl Bench {
 /// # Errors
 /// QEMU or firmware missing, the guest did not come up, a time limit has passed.
 pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
-    let bench = Bench::set_up(image, settings.persist)?;
-    let firmware = Firmware::find(settings.arch)?;
-    let accelerator = Accelerator::choose(settings.arch, &firmware);
-    eprintln!(
-        "booting {} with {}",
-        image.display(),
-        accelerator.describe()
-    );
-    firmware.make_variables(&bench.variables)?;
+    let bench = Bench::set_up(image, settings)?;
     let key = ssh::Key::at(&bench.key);
     let key = match mode {
+        // The console is a way in; SSH is an extra there.
         Mode::Console => key.ok(),
         _ => Some(key?),
     };
@@ -158,29 +203,13 @@ pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
         host: port,
         guest: 22,
     });
-    let log = settings
-        .console
-        .clone()
-        .unwrap_or_else(|| bench.dir().join("console.log"));
+    let log = bench.log();
     let console = match mode {
         Mode::Console => Console::Terminal,
         _ => Console::File(log.clone()),
     };
-    let hardware = Hardware {
-        arch: settings.arch,
-        memory: settings.memory,
-        cpus: settings.cpus,
-        disk: bench.disk.clone(),
-        variables: bench.variables.clone(),
-        console,
-        forwards,
-        credentials: key
-            .iter()
-            .map(|key| (ssh::CREDENTIAL.to_owned(), key.public().as_bytes().to_vec()))
-            .collect(),
-    };
     let begun = Instant::now();
-    let mut machine = Machine::start(&hardware, &firmware, &accelerator, bench.dir())?;
+    let mut machine = bench.start(console, forwards, key.as_ref())?;
     if *mode == Mode::Console {
         let deadline = settings.timeout.map(|limit| begun + limit);
         return match machine.wait_until(deadline)? {
@@ -193,8 +222,8 @@ pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
     }
     let deadline = begun + settings.timeout.unwrap_or(EXEC_LIMIT);
     let talked = talk(&mut machine, key.as_ref(), port, &bench, mode, deadline);
-    if let Err(error) = &talked {
-        show_tail(&log, error);
+    if talked.is_err() {
+        show_tail(&log);
     }
     let status = talked?;
     if settings.persist {
@@ -226,7 +255,7 @@ fn talk(
 }
 
 /// The end of the console, which says why a guest did not come up.
-fn show_tail(log: &Path, _error: &anyhow::Error) {
+fn show_tail(log: &Path) {
     let Ok(bytes) = std::fs::read(log) else {
         return;
     };
