@@ -12,6 +12,7 @@ pub mod erofs;
 pub mod esp;
 pub mod failure;
 pub mod initrd;
+pub mod inspect;
 pub mod kernel;
 pub mod package;
 pub mod profile;

@@ -77,6 +77,19 @@ impl<T: ReadAt> Part<T> {
     }
 }
 
+impl Part<std::fs::File> {
+    /// The same part through another handle of the same file.
+    ///
+    /// # Errors
+    /// The process has no handle left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            inner: self.inner.try_clone()?,
+            ..*self
+        })
+    }
+}
+
 impl<T: ReadAt> ReadAt for Part<T> {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64);

@@ -169,6 +169,47 @@ pub fn verify(data: &[u8], certificate: &[u8]) -> Result<()> {
     Err(problem)
 }
 
+/// The certificates (DER) of those who signed an image, in the order of the signatures; nothing where
+/// it is unsigned. None is verified: see [`verify`].
+///
+/// # Errors
+/// `data` is no PE image, or a signature can't be parsed.
+pub fn certificates(data: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let pe = Pe::parse(data)?;
+    let Some(table) = pe.certificates() else {
+        return Ok(Vec::new());
+    };
+    let mut rest = data.get(table).context("reading the certificate table")?;
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let (entry, next) = split_entry(rest)?;
+        rest = next;
+        let signature = AuthenticodeSignature::from_bytes(entry)
+            .map_err(|error| anyhow::anyhow!("the signature can't be parsed: {error}"))?;
+        let signer = &signature.signer_info().sid;
+        for certificate in signature.certificates() {
+            let own = IssuerAndSerialNumber {
+                issuer: certificate.tbs_certificate.issuer.clone(),
+                serial_number: certificate.tbs_certificate.serial_number.clone(),
+            };
+            if *signer == SignerIdentifier::IssuerAndSerialNumber(own) {
+                let der = certificate.to_der().context("encoding the certificate")?;
+                out.push(der);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The subject of a certificate (DER), for people.
+#[must_use]
+pub fn subject(certificate: &[u8]) -> String {
+    Certificate::from_der(certificate).map_or_else(
+        |_| "a certificate that can't be parsed".into(),
+        |certificate| certificate.tbs_certificate.subject.to_string(),
+    )
+}
+
 /// The first entry of a certificate table, without its header, and what follows.
 fn split_entry(table: &[u8]) -> Result<(&[u8], &[u8])> {
     let header: [u8; WIN_CERTIFICATE_LEN] = table

@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use format::SuperBlock;
-pub use read::{VerityError, verify};
+pub use read::{VerityError, root_of, verify};
 pub use write::{LeafHasher, Leaves, Verity, build};
 
 use crate::digest::Sha256;

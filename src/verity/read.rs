@@ -137,6 +137,18 @@ fn first_bad(salt: &[u8; 32], data: &[u8], expected: &[u8]) -> Option<u64> {
         .map(|at| at as u64)
 }
 
+/// The root hash of a hash device whose top block, the one after the superblock, is `top`. `None` for
+/// an image of one block, which has no tree: its root hash is the hash of that block.
+#[must_use]
+pub fn root_of(superblock: &SuperBlock, top: &[u8]) -> Option<Sha256> {
+    if superblock.data_blocks < 2 {
+        return None;
+    }
+    let top = top.get(..BLOCK)?;
+    let digest = hash_blocks(&superblock.salt, top).first().copied()?;
+    Some(Sha256(digest))
+}
+
 /// Checks the hash device `tree` against `root`, and every block of `image`, which must end where
 /// the tree does. Returns the superblock.
 ///

@@ -10,7 +10,7 @@ use crate::steps::{call, cargo};
 
 /// LLVM's coverage instrumentation as libFuzzer wants it: what `cargo fuzz` passes, less the
 /// sanitizers, which only a nightly compiler has.
-const FLAGS: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 \
+const FLAGS: &str = "--cfg fuzzing \
     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
