@@ -104,7 +104,13 @@ pub fn main() -> ExitCode {
     }
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(error) => ExitCode::from(output::error(&error, arguments.json).exit_code()),
+        Err(error) => {
+            let kind = output::error(&error, arguments.json);
+            ExitCode::from(match &arguments.command {
+                Command::Run(command) => command.failed(kind),
+                _ => kind.exit_code(),
+            })
+        }
     }
 }
 
@@ -184,5 +190,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_of_run_exec_are_told_from_the_commands_status() {
+        use super::{Arguments, Command, Kind};
+        use clap::Parser as _;
+
+        let failed = |words: &[&str], kind| match Arguments::try_parse_from(words).unwrap().command
+        {
+            Command::Run(run) => run.failed(kind),
+            _ => unreachable!(),
+        };
+        let exec = ["hullwright", "run", "qemu", "--exec", "true"];
+        for (kind, with_exec, without) in [
+            (Kind::Usage, 125, 2),
+            (Kind::Environment, 125, 7),
+            (Kind::Guest, 125, 125),
+            (Kind::TimedOut, 124, 124),
+            (Kind::Interrupted, 130, 130),
+        ] {
+            assert_eq!(failed(&exec, kind), with_exec, "{kind:?}");
+            assert_eq!(failed(&exec[..3], kind), without, "{kind:?}");
+        }
     }
 }

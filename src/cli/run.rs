@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::build::{self, BuildArguments};
 use super::{Context, image};
+use crate::failure::Kind;
 use crate::run::machine::Forward;
 use crate::run::{self, Mode, Settings};
 
@@ -73,6 +74,16 @@ impl MachineArguments {
 }
 
 impl Run {
+    /// The exit status for a failure of `kind`. With `--exec` every other status may be the
+    /// command's, so hullwright's own failures share one that no command is expected to use.
+    pub const fn failed(&self, kind: Kind) -> u8 {
+        match kind {
+            Kind::TimedOut | Kind::Interrupted => kind.exit_code(),
+            _ if self.exec.is_some() => Kind::Guest.exit_code(),
+            _ => kind.exit_code(),
+        }
+    }
+
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let given = Path::new(&self.target);
