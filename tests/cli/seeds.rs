@@ -56,7 +56,10 @@ fn tree() -> Tree {
         };
         tree.insert(TreePath::parse(path).unwrap(), node);
     }
-    let again = tree.get(&TreePath::parse("bin/a").unwrap()).unwrap().clone();
+    let again = tree
+        .get(&TreePath::parse("bin/a").unwrap())
+        .unwrap()
+        .clone();
     tree.insert(TreePath::parse("bin/c").unwrap(), again);
     tree
 }
@@ -73,7 +76,10 @@ fn erofs(codec: Codec) -> Vec<u8> {
         },
     };
     let mut out = Vec::new();
-    Plan::new(&tree(), &options).unwrap().emit(&mut out).unwrap();
+    Plan::new(&tree(), &options)
+        .unwrap()
+        .emit(&mut out)
+        .unwrap();
     out
 }
 
@@ -96,7 +102,10 @@ fn deb(suffix: &str, compress: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
                    Description: a seed\n";
     let long = format!("./usr/share/{}/file", "long".repeat(40));
     let control = compress(tar(&[("./control", control.as_bytes())]));
-    let data = compress(tar(&[("./usr/bin/seed", b"seed"), (&long, b"named by PAX")]));
+    let data = compress(tar(&[
+        ("./usr/bin/seed", b"seed"),
+        (&long, b"named by PAX"),
+    ]));
     let mut out = b"!<arch>\n".to_vec();
     for (name, data) in [
         ("debian-binary".to_owned(), &b"2.0\n"[..]),
@@ -104,7 +113,12 @@ fn deb(suffix: &str, compress: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
         (format!("data.tar{suffix}"), &data),
     ] {
         let len = data.len();
-        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{len:<10}`", 0, 0, 0, 100_644).unwrap();
+        writeln!(
+            out,
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{len:<10}`",
+            0, 0, 0, 100_644
+        )
+        .unwrap();
         out.extend_from_slice(data);
         if len % 2 == 1 {
             out.push(b'\n');
@@ -207,7 +221,13 @@ fn stub() -> Vec<u8> {
     put(0x58 + 70, &0x0160_u16.to_le_bytes());
     put(0x58 + 108, &16_u32.to_le_bytes());
     put(0x148, b".sbat\0\0\0");
-    for (at, value) in [(8, 26_u32), (12, 0x1000), (16, 0x200), (20, 0x600), (36, 0x4000_0040)] {
+    for (at, value) in [
+        (8, 26_u32),
+        (12, 0x1000),
+        (16, 0x200),
+        (20, 0x600),
+        (36, 0x4000_0040),
+    ] {
         put(0x148 + at, &value.to_le_bytes());
     }
     put(0x600, b"sbat,1,x\nsystemd-stub,1,s\n");
@@ -253,7 +273,10 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         initrd::cpio::write(&members).unwrap()
     };
     let mut index = Builder::new();
-    for (at, key) in ["pci:v1d*", "pci:v1d2", "usb", "usbcore"].iter().enumerate() {
+    for (at, key) in ["pci:v1d*", "pci:v1d2", "usb", "usbcore"]
+        .iter()
+        .enumerate()
+    {
         index.insert(key.as_bytes(), b"module", at as u32).unwrap();
     }
     let uki = uki::assemble(
@@ -276,13 +299,27 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![
         ("cleartext", "armour", armour.into()),
         ("inrelease", "armour", armour.into()),
-        ("inrelease", "keyring", read("profiles/keyrings/debian/trixie-stable.pgp")),
+        (
+            "inrelease",
+            "keyring",
+            read("profiles/keyrings/debian/trixie-stable.pgp"),
+        ),
         ("cpio", "plain", cpio.clone()),
-        ("cpio", "zstd", zstd::encode_all(cpio.as_slice(), 3).unwrap()),
+        (
+            "cpio",
+            "zstd",
+            zstd::encode_all(cpio.as_slice(), 3).unwrap(),
+        ),
         ("deb", "none", deb("", |plain| plain)),
         ("deb", "gzip", deb(".gz", gzip)),
         ("deb", "xz", deb(".xz", xz)),
-        ("deb", "zstd", deb(".zst", |plain| zstd::encode_all(plain.as_slice(), 3).unwrap())),
+        (
+            "deb",
+            "zstd",
+            deb(".zst", |plain| {
+                zstd::encode_all(plain.as_slice(), 3).unwrap()
+            }),
+        ),
         ("erofs", "plain", erofs(Codec::None)),
         ("erofs", "lz4", erofs(Codec::Lz4hc)),
         ("erofs", "zstd", erofs(Codec::Zstd)),
@@ -323,9 +360,13 @@ fn every_seed_is_what_its_target_reads() {
             "cpio" => initrd::list(&bytes, |_| Ok(())).is_ok(),
             "deb" => package::control_text(&bytes).is_ok(),
             "erofs" => Image::open(bytes.as_slice()).is_ok_and(|image| image.walk().is_ok()),
-            "fat" => EspReader::open(Cursor::new(&bytes), 0)
-                .is_ok_and(|mut esp| esp.read("EFI/BOOT/BOOTX64.EFI").is_ok_and(|b| b.len() == 700)),
-            "gpt" => GptTable::read(&mut Cursor::new(&bytes)).is_ok_and(|t| t.partitions.len() == 2),
+            "fat" => EspReader::open(Cursor::new(&bytes), 0).is_ok_and(|mut esp| {
+                esp.read("EFI/BOOT/BOOTX64.EFI")
+                    .is_ok_and(|b| b.len() == 700)
+            }),
+            "gpt" => {
+                GptTable::read(&mut Cursor::new(&bytes)).is_ok_and(|t| t.partitions.len() == 2)
+            }
             "kmod" => Index::parse(&bytes).is_ok_and(|index| index.entries().is_ok()),
             "lock" => Lock::parse(std::str::from_utf8(&bytes).unwrap(), "seed".as_ref()).is_ok(),
             "packages" => packages::parse(&bytes, "amd64").is_ok_and(|list| list.len() == 2),

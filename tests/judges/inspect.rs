@@ -64,7 +64,10 @@ fn inspect_reads_usr_as_the_kernel_does() {
         ("/etc/passwd", "share/factory/etc/passwd"),
         ("/bin/containerd", "bin/containerd"),
         ("/usr/bin/bash", "bin/bash"),
-        ("/lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libc.so.6"),
+        (
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "lib/x86_64-linux-gnu/libc.so.6",
+        ),
     ] {
         let found = bytes(&mut inspect(&["cat", path]));
         assert!(found == fs::read(root.join(below)).unwrap(), "{path}");
@@ -77,7 +80,11 @@ fn inspect_reads_usr_as_the_kernel_does() {
         .iter()
         .map(|entry| {
             let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-            let size = if text("kind") == "dir" { 0 } else { entry["size"].as_u64().unwrap() };
+            let size = if text("kind") == "dir" {
+                0
+            } else {
+                entry["size"].as_u64().unwrap()
+            };
             let mode = u32::from_str_radix(&text("mode"), 8).unwrap();
             let path = text("path").replacen("/usr/", "", 1);
             let (uid, gid, target) = (&entry["uid"], &entry["gid"], text("target"));
@@ -86,7 +93,15 @@ fn inspect_reads_usr_as_the_kernel_does() {
         .collect();
     let mut find = tool("find");
     find.arg(root).args(["-mindepth", "1"]);
-    let format = ["-type", "d", "-printf", "%P %m %U:%G 0 \n", "-o", "-printf", "%P %m %U:%G %s %l\n"];
+    let format = [
+        "-type",
+        "d",
+        "-printf",
+        "%P %m %U:%G 0 \n",
+        "-o",
+        "-printf",
+        "%P %m %U:%G %s %l\n",
+    ];
     let found = good(find.args(format));
     let mut theirs: Vec<String> = found.lines().map(str::to_owned).collect();
     ours.sort();
@@ -146,11 +161,23 @@ fn a_flipped_bit_is_found() {
     };
     good(&mut verify());
     for (path, at, words) in [
-        (dir.path().join("usr.erofs"), 5_000_000, "block 1220 of the image is damaged"),
-        (dir.path().join("usr.verity"), 200_000, "block 48 of the hash device is damaged"),
+        (
+            dir.path().join("usr.erofs"),
+            5_000_000,
+            "block 1220 of the image is damaged",
+        ),
+        (
+            dir.path().join("usr.verity"),
+            200_000,
+            "block 48 of the hash device is damaged",
+        ),
         (ours, 3_000_000, "changed after it was signed"),
     ] {
-        let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         let flip = |byte: u8| file.write_all_at(&[byte], at).unwrap();
@@ -165,7 +192,10 @@ fn a_flipped_bit_is_found() {
 #[test]
 fn what_is_not_in_the_image_is_told_apart() {
     let error = bad(&mut inspect(&["cat", "/usr/lib/os-relase"]), 2);
-    assert!(error.contains("did you mean /usr/lib/os-release?"), "{error}");
+    assert!(
+        error.contains("did you mean /usr/lib/os-release?"),
+        "{error}"
+    );
     let error = bad(&mut inspect(&["ls", "/var/log"]), 2);
     assert!(error.contains("holds /usr"), "{error}");
     let error = bad(&mut inspect(&["ls", "esp:/EFI/Linx"]), 2);
