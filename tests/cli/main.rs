@@ -9,5 +9,6 @@ mod hostile;
 mod interrupt;
 mod locks;
 mod profiles;
+mod seeds;
 mod server;
 mod site;

@@ -5,4 +5,5 @@
 mod support;
 
 mod erofs;
+mod inspect;
 mod versions;
