@@ -98,7 +98,7 @@ pub struct Failure {
     /// What to do next, one sentence each.
     pub hints: Vec<String>,
     /// What else is wrong with the same input, so that it can be mended in one go.
-    pub others: Vec<Failure>,
+    pub others: Vec<Self>,
     /// How many more there are that were left out.
     pub omitted: usize,
 }

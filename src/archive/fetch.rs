@@ -133,7 +133,9 @@ pub fn export(
     ctx: &Context,
     folder: &Path,
 ) -> Result<(usize, u64)> {
-    std::fs::create_dir_all(folder).map_err(|e| environment("making the folder", folder, &e))?;
+    std::fs::create_dir_all(folder).map_err(|e| {
+        environment("making the folder", folder, &e).hint("choose another folder with --to DIR")
+    })?;
     let paths = fetch_packages(lock, profile, keyrings, ctx, &|_, _| {})?;
     let (mut count, mut bytes) = (0, 0);
     for (package, path) in lock.packages.iter().zip(paths) {

@@ -227,6 +227,7 @@ impl Suite<'_> {
                 Kind::Archive,
                 format!("{what} declares {size} bytes; more than {MAX_INDEX} are not accepted"),
             )
+            .hint(self.at_fault(base))
             .into());
         }
         let file = self.fetch_index(release, base, &path, &what, sha256, size)?;
@@ -234,12 +235,23 @@ impl Suite<'_> {
             Some(&(_, size)) if coding != Coding::Plain => size.min(MAX_PLAIN_INDEX),
             _ => MAX_PLAIN_INDEX,
         };
-        let bytes = decode(&file, coding, limit, &what)?;
-        let records = packages::parse(&bytes, self.architecture)
-            .map_err(|e| Failure::new(Kind::Archive, format!("{what} can't be read: {e}")))?;
+        let bytes = decode(&file, coding, limit, &what, || self.at_fault(base))?;
+        let records = packages::parse(&bytes, self.architecture).map_err(|e| {
+            Failure::new(Kind::Archive, format!("{what} can't be read: {e}"))
+                .hint(self.at_fault(base))
+        })?;
         drop(bytes);
         write_compact(self.ctx, &compact, &records)?;
         Ok(Some(records))
+    }
+
+    /// Whom to turn to when what was signed is itself bad, so that another mirror has the same.
+    fn at_fault(&self, base: &Base) -> String {
+        format!(
+            "archive `{}` ({}) has signed it like this: tell those who run it, or leave it out of \
+             the profile",
+            self.source.name, base.url
+        )
     }
 
     fn fetch_index(
@@ -251,7 +263,7 @@ impl Suite<'_> {
         sha256: Sha256,
         size: u64,
     ) -> Result<std::path::PathBuf> {
-        if let Some(file) = self.ctx.store.download_sized(&sha256, size) {
+        if let Some(file) = self.ctx.store.verify(&sha256)? {
             return Ok(file);
         }
         if self.ctx.offline {
@@ -296,7 +308,13 @@ enum Coding {
     Plain,
 }
 
-fn decode(file: &Path, coding: Coding, limit: u64, what: &str) -> Result<Vec<u8>> {
+fn decode(
+    file: &Path,
+    coding: Coding,
+    limit: u64,
+    what: &str,
+    hint: impl Fn() -> String,
+) -> Result<Vec<u8>> {
     let input = std::fs::File::open(file).map_err(|e| environment("opening", file, &e))?;
     let input = std::io::BufReader::with_capacity(256 * 1024, input);
     let mut reader: Box<dyn Read> = match coding {
@@ -309,7 +327,8 @@ fn decode(file: &Path, coding: Coding, limit: u64, what: &str) -> Result<Vec<u8>
         .by_ref()
         .take(limit.saturating_add(1))
         .read_to_end(&mut bytes);
-    let damaged = |reason: String| Failure::new(Kind::Archive, format!("{what} {reason}"));
+    let damaged =
+        |reason: String| Failure::new(Kind::Archive, format!("{what} {reason}")).hint(hint());
     read.map_err(|e| damaged(format!("can't be unpacked: {e}")))?;
     if bytes.len() as u64 > limit {
         return Err(damaged(format!("unpacks to more than the {limit} bytes declared")).into());

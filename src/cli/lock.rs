@@ -57,7 +57,7 @@ impl LockCommand {
         } else if !context.quiet {
             output::line_out(changes.to_string().trim_end());
             output::line_out(&format!(
-                "{}: {} packages, {} to download",
+                "{}: {} packages, {}",
                 path.display(),
                 fresh.lock.packages.len(),
                 super::human_size(changes.size_after)

@@ -35,6 +35,8 @@ pub struct Context {
     pub quiet: bool,
 }
 
+const GLOBAL: &str = "Options of every command";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "hullwright",
@@ -52,16 +54,16 @@ pub struct Context {
 )]
 struct Arguments {
     /// Tell more; twice for traces.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Only errors.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     quiet: bool,
     /// JSON Lines on stdout: events, then one `result` or `error`.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Worker threads; 0 is one a core.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, global = true, help_heading = GLOBAL, default_value_t = 0, value_name = "N")]
     threads: usize,
     #[command(subcommand)]
     command: Command,
@@ -123,16 +125,18 @@ fn misused(error: &clap::Error) -> u8 {
     }
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let message = lines.next().unwrap_or_default();
-        let hints: Vec<&str> = lines
-            .filter_map(|line| line.strip_prefix("tip: "))
+        let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let words: Vec<&str> = message.split_whitespace().collect();
+        let message = words.join(" ");
+        let hints: Vec<&str> = rest
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("tip: "))
             .collect();
         output::event(
             "error",
             serde_json::json!({
                 "kind": Kind::Usage.name(),
-                "message": message.strip_prefix("error: ").unwrap_or(message),
+                "message": message.strip_prefix("error: ").unwrap_or(&message),
                 "file": null,
                 "line": null,
                 "column": null,

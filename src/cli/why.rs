@@ -37,17 +37,17 @@ impl Why {
                 why::from_resolution(&fresh.resolution, &self.package, arch)
             }
         };
+        if answer.version.is_none() {
+            let text = answer.to_string();
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            let failure = Failure::new(Kind::Usage, format!("{}: {first}", loaded.reference));
+            return Err(lines.fold(failure, Failure::hint).into());
+        }
         if context.json {
             output::event("result", serde_json::to_value(&answer)?);
         } else {
             output::line_out(answer.to_string().trim_end());
-        }
-        if answer.version.is_none() {
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("{} is not in the image of {}", self.package, loaded.stem),
-            )
-            .into());
         }
         Ok(0)
     }

@@ -289,8 +289,8 @@ fn compile_content(data: &mut Data<'_>, size: u64, settings: &CodecSettings) -> 
 
 /// Compiles the `.deb` at `path`.
 ///
-/// The file's SHA-256 is taken from `id` and not computed again: downloads are verified while they
-/// stream in, local files are hashed by the caller.
+/// The file must have the SHA-256 in `id`: downloads are verified while they stream in, but disks
+/// and people can change a cache since.
 ///
 /// # Errors
 /// A file that can't be read, and every [`DebError`] as a [`Failure`] of [`Kind::Archive`] that
@@ -302,7 +302,21 @@ pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Res
         let context = format!("{} {} ({})", id.name, id.version, path.display());
         Failure::new(Kind::Archive, format!("package {context}: {message}"))
     };
-    let object = parse(file, id.sha256, settings).map_err(|error| failure(error.to_string()))?;
+    let found = Sha256::of(&file);
+    if found != id.sha256 {
+        return Err(failure(format!(
+            "its SHA-256 is {found}, and {} is wanted: it has changed since it was verified",
+            id.sha256
+        ))
+        .hint("delete that file; the next run gets it again")
+        .into());
+    }
+    let object = parse(file, id.sha256, settings).map_err(|error| {
+        failure(error.to_string()).hint(
+            "it is the very file that was locked, so it was made like this: take another version, \
+             or leave the package out",
+        )
+    })?;
     let control = &object.control;
     for (field, found, wanted) in [
         ("Package", &control.name, &id.name),

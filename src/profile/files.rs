@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::embedded;
-use super::load::{Loaded, read_bounded};
+use super::load::{Loaded, read_bounded, tidy};
 use super::source::{Base, Problem, failure, nearest};
 use super::yaml::Node;
 use crate::digest::Sha256;
@@ -72,7 +72,7 @@ impl Loaded {
             match &node.origin.source.base {
                 Base::Embedded => embedded_overlay(node, written, &mut out)?,
                 Base::Folder(folder) => {
-                    let root = folder.join(written);
+                    let root = tidy(&folder.join(written));
                     if !root.is_dir() {
                         return Err(missing(node, &root, "directory"));
                     }
@@ -223,7 +223,7 @@ impl Loaded {
 /// The path of the machine that a value means.
 fn resolve(node: &Node, written: &str) -> Result<PathBuf> {
     match &node.origin.source.base {
-        Base::Folder(folder) => Ok(folder.join(written)),
+        Base::Folder(folder) => Ok(tidy(&folder.join(written))),
         Base::Embedded => Err(failure(&[Problem::at(
             &node.origin,
             "a built-in profile can't name files of the machine",

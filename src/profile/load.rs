@@ -36,7 +36,7 @@ pub struct LoadRequest<'a> {
 pub struct Loaded {
     /// Merged, validated, with defaults.
     pub profile: Profile,
-    /// Folder of the profile's file; `None` for an embedded profile.
+    /// Folder of the profile's file, empty for the working directory; `None` for an embedded profile.
     pub directory: Option<PathBuf>,
     /// The NAME of output directory and lock.
     pub stem: String,
@@ -296,10 +296,7 @@ impl Target {
     fn folder(&self) -> Option<PathBuf> {
         match self {
             Self::Embedded(_) => None,
-            Self::File(path) => Some(match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-                _ => PathBuf::from("."),
-            }),
+            Self::File(path) => Some(path.parent().unwrap_or(Path::new("")).to_path_buf()),
         }
     }
 
@@ -549,7 +546,7 @@ fn base_target(reference: &str, from: &Target) -> Result<Target, Vec<String>> {
 }
 
 /// Without `./` in front, so that messages name files as people do.
-fn tidy(path: &Path) -> PathBuf {
+pub(super) fn tidy(path: &Path) -> PathBuf {
     path.components()
         .filter(|c| !matches!(c, std::path::Component::CurDir))
         .collect()

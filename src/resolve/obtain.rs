@@ -10,7 +10,7 @@ use super::{Lock, Resolution, solve};
 use crate::arch::Arch;
 use crate::archive::{self, Keyrings, Record};
 use crate::digest::Sha256;
-use crate::failure::{Failure, Kind};
+use crate::failure::{self, Failure, Kind};
 use crate::package;
 use crate::profile::Loaded;
 use crate::stamp::Stamp;
@@ -130,8 +130,15 @@ pub fn local_files(loaded: &Loaded) -> Result<BTreeMap<String, LocalFile>> {
             )
             .into());
         }
-        let record = record(&bytes, &name, sha256, loaded.profile.arch)
-            .with_context(|| format!("reading {}", deb.path.display()))?;
+        let record = record(&bytes, &name, sha256, loaded.profile.arch).map_err(|error| {
+            let kind = match failure::kind_of(&error) {
+                // A file that is no package is the user's to mend.
+                Kind::Bug => Kind::Archive,
+                kind => kind,
+            };
+            Failure::new(kind, format!("reading {}: {error:#}", deb.path.display()))
+                .hint(format!("{} names it", deb.origin))
+        })?;
         out.insert(
             name,
             LocalFile {
@@ -150,18 +157,20 @@ fn record(deb: &[u8], name: &str, sha256: Sha256, arch: Arch) -> Result<Record> 
     while stanza.last() == Some(&b'\n') {
         stanza.pop();
     }
-    let place = format!(
-        "\nFilename: {name}\nSize: {}\nSHA256: {sha256}\n",
-        deb.len()
-    );
+    // An index may only name what is below it; a profile may name a file anywhere.
+    let place = format!("\nFilename: local\nSize: {}\nSHA256: {sha256}\n", deb.len());
     stanza.extend_from_slice(place.as_bytes());
-    let records = archive::packages::parse(&stanza, arch.traits().debian)?;
-    records.into_iter().next().ok_or_else(|| {
+    let records = archive::packages::parse(&stanza, arch.traits().debian)
+        .map_err(|error| Failure::new(Kind::Archive, format!("its control file: {error}")))?;
+    let record = records.into_iter().next().ok_or_else(|| {
         Failure::new(
             Kind::Usage,
             format!("{name} is not a package for {arch} or for all architectures"),
         )
-        .into()
+    })?;
+    Ok(Record {
+        filename: name.to_owned(),
+        ..record
     })
 }
 
@@ -191,8 +200,8 @@ pub fn fresh(
         return Err(Failure::new(
             Kind::Archive,
             format!(
-                "{} has no lock that fits, and making one needs the network",
-                loaded.stem
+                "there is no lock that fits {}, and making one needs the network",
+                loaded.reference
             ),
         )
         .hint(format!("run once with network: {}", lock_command(loaded)))

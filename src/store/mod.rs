@@ -47,7 +47,14 @@ impl Store {
         };
         for folder in ["downloads", "partial", "indices", "releases", "tmp"] {
             let path = dir.join(folder);
-            fs::create_dir_all(&path).map_err(|e| environment("making the folder", &path, &e))?;
+            fs::create_dir_all(&path).map_err(|e| {
+                let failure = environment("making the folder", &path, &e);
+                if failure.hints.is_empty() {
+                    failure.hint("point HULLWRIGHT_CACHE to a folder that can be written to")
+                } else {
+                    failure
+                }
+            })?;
         }
         temp::remove_stale(&store.folder("tmp"));
         Ok(store)

@@ -202,8 +202,21 @@ impl std::fmt::Display for Ran {
     }
 }
 
-/// Hashes and fingerprints, which keys made by the test change, as words.
-pub fn without_hashes(text: &str) -> String {
+/// What differs from run to run as words: hashes and fingerprints that come from keys of the test,
+/// the clock, names of temporary folders. Stages with their times go.
+pub fn stable(text: &str) -> String {
+    let stage = |line: &&str| !line.contains(" s cpu");
+    let mut text: String = text.split_inclusive('\n').filter(stage).collect();
+    for (before, after, word) in [
+        (" and it is ", " now", "[NOW]"),
+        ("/.hullwright-", "\"", "[RANDOM]"),
+    ] {
+        if let Some(start) = text.find(before).map(|at| at + before.len())
+            && let Some(length) = text[start..].find(after)
+        {
+            text.replace_range(start..start + length, word);
+        }
+    }
     let mut out = String::new();
     let mut word = String::new();
     for c in text.chars().chain(['\0']) {

@@ -440,3 +440,23 @@ proptest::proptest! {
         let _ = parse_bytes(&bytes);
     }
 }
+
+#[test]
+fn prune_rules_of_the_users_own_files_are_told_apart() {
+    let folder = Folder::new(&[
+        (
+            "base.yaml",
+            "extends: container-host\nos: {id: b, name: B, version: 1}\nroot: {prune: [/a]}\n",
+        ),
+        ("own.yaml", "extends: ./base.yaml\nroot: {prune: [/b]}\n"),
+    ]);
+    let loaded = folder.load("own.yaml", &["root.prune=/c"]).unwrap();
+    assert!(
+        loaded.profile.root.prune.len() > 3,
+        "the built-in base has rules too"
+    );
+    let own = loaded.own_prune_rules();
+    let rules: Vec<&str> = own.iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(rules, ["/a", "/b", "/c"]);
+    assert!(own[1].1.ends_with("own.yaml:2"), "{own:?}");
+}

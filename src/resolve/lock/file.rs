@@ -49,13 +49,13 @@ impl Lock {
             .hint("use the hullwright that made it, or delete it and run `hullwright lock`")
             .into());
         }
-        let lock: Self = serde_yaml::from_str(text).map_err(|e| malformed(&e, path))?;
         let whole = text.rfind(TRAILER).is_some_and(|at| {
             text[at + TRAILER.len()..].trim_end() == Sha256::of(&text.as_bytes()[..at]).to_string()
         });
         if !whole {
             return Err(damaged(path, "its closing checksum is not that of its lines").into());
         }
+        let lock: Self = serde_yaml::from_str(text).map_err(|e| malformed(&e, path))?;
         for pair in lock.packages.windows(2) {
             if let [a, b] = pair
                 && a.name >= b.name

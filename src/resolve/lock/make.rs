@@ -99,7 +99,7 @@ impl Lock {
                     Kind::Usage,
                     format!("cannot upgrade {name}: the lock has no such package"),
                 )
-                .hint("run `hullwright lock` without --upgrade to see the set")
+                .hint("the lock file lists the packages that are in it")
                 .into());
             }
         }
