@@ -15,7 +15,7 @@ use crate::digest::Sha256;
 use crate::disk::{self, ContentSizes, ImageLayout, Role};
 use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput};
 use crate::kernel::{self, ModuleIndex};
 use crate::package::{Compiler, PackageObject};
@@ -68,6 +68,29 @@ pub struct Built {
 /// # Errors
 /// Anything on the way; the output directory is then as it was before.
 pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
+    link(inputs).map_err(|error| explain_full_disk(error, inputs.output))
+}
+
+/// What fails in the cache says so itself; a write that fails without more is the output's.
+fn explain_full_disk(error: anyhow::Error, output: &Path) -> anyhow::Error {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let full = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.kind(), StorageFull | QuotaExceeded));
+    if !full || failure_of(&error).is_some() {
+        return error;
+    }
+    let parent = output.parent().unwrap_or(output);
+    Failure::new(Kind::Environment, format!("{error:#}"))
+        .hint(format!(
+            "free some space under {}, or choose another folder with --output DIR",
+            parent.display()
+        ))
+        .into()
+}
+
+fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let profile = &inputs.loaded.profile;
     let progress = &inputs.archive.progress;
     let staging = Staging::begin(inputs.output)?;
@@ -115,7 +138,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
         disk,
         packages: manifest::packages(&lock, &assembled.tree),
         files: FileCounts {
-            usr: assembled.tree.len() as u64,
+            usr: assembled.tree.below(&TreePath::parse("usr")?).count() as u64,
             usr_bytes: content_bytes(&assembled.tree),
             initrd: initrd.files.len() as u64,
         },
@@ -129,6 +152,17 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
         manifest,
         lock,
     })
+}
+
+/// The finished tree of an image, of which [`build`] writes `/usr`: for judges and inspection.
+///
+/// # Errors
+/// As [`build`], up to the tree.
+pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
+    let objects = fetch_and_compile(inputs)?;
+    let mut assembled = assemble(inputs, &objects)?;
+    index_modules(&mut assembled, &inputs.archive.progress)?;
+    Ok(assembled.tree)
 }
 
 /// Downloads what is missing and compiles each package as soon as it is there.

@@ -2,10 +2,12 @@
 //! or disappears.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, RenameFlags};
 
 use crate::failure::{Failure, Kind};
 
@@ -47,24 +49,28 @@ fn remove(path: &Path) {
 
 /// Removes everything unfinished; for the signal handler, just before the process exits.
 pub fn abandon_all() {
-    if let Ok(list) = UNFINISHED.lock() {
-        for path in list.iter() {
-            // Other threads still write: a folder may get a new file while it is emptied.
-            for _ in 0..100 {
-                remove(path);
-                if path.symlink_metadata().is_err() {
-                    break;
-                }
+    let Ok(list) = UNFINISHED.lock() else {
+        return;
+    };
+    for path in list.iter() {
+        // Other threads still write: what they add while the folder is being emptied needs another go.
+        for _ in 0..100 {
+            remove(path);
+            if !path.exists() {
+                break;
             }
         }
     }
+    // Whoever fails because its files are gone waits here, so that the exit status is the signal's.
+    std::mem::forget(list);
 }
 
 /// A folder under construction.
 #[derive(Debug)]
 pub struct Staging {
     folder: Unfinished,
-    /// Held while the process lives, so that others can tell a folder at work from one left behind.
+    /// Locked while the process lives, so that others can tell a folder at work from one left behind.
+    /// The lock is on the folder itself: there is no moment in which it exists without.
     _lock: fs::File,
     destination: PathBuf,
     /// The parent of the destination, where this made it.
@@ -83,40 +89,50 @@ impl Drop for Staging {
 
 const PREFIX: &str = ".hullwright-";
 
+/// Files that every finished output has. What lacks them was made by someone else.
+const MARKS: [&str; 2] = ["manifest.json", "SHA256SUMS"];
+
 impl Staging {
     /// Begins a folder that is to become `destination`; clears away what killed processes left there.
     ///
     /// # Errors
-    /// The parent is not writable.
+    /// The parent is not writable; `destination` is something that no build made.
     pub fn begin(destination: &Path) -> Result<Self> {
         let parent = match destination.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             Failure::new(
                 Kind::Environment,
                 format!("can't write to {}: {error}", parent.display()),
             )
             .hint("choose another folder with --output DIR")
         };
+        check_replaceable(destination)?;
         let made = (!parent.exists()).then(|| parent.to_owned());
         fs::create_dir_all(parent).map_err(failed)?;
         clear_leftovers(parent);
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .map_err(failed)?
-            .keep();
-        let lock = fs::File::create(folder.join(LOCK)).map_err(failed)?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .context("locking the staging folder")?;
-        Ok(Self {
-            folder: Unfinished::new(folder),
-            _lock: lock,
-            destination: destination.to_owned(),
-            made,
-        })
+        loop {
+            let folder = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .tempdir_in(parent)
+                .map_err(failed)?
+                .keep();
+            let folder = Unfinished::new(folder);
+            // Another process that clears leftovers may have been quicker than the lock.
+            if let Ok(lock) = fs::File::open(&folder.0)
+                && try_lock(&lock)
+                && folder.0.exists()
+            {
+                return Ok(Self {
+                    folder,
+                    _lock: lock,
+                    destination: destination.to_owned(),
+                    made,
+                });
+            }
+        }
     }
 
     /// Where to write.
@@ -131,7 +147,6 @@ impl Staging {
     /// The rename fails; the old folder is then still whole.
     pub fn commit(self, sync: bool) -> Result<()> {
         let from = self.path();
-        fs::remove_file(from.join(LOCK)).context("unlocking the staging folder")?;
         if sync {
             for entry in fs::read_dir(from)? {
                 fs::File::open(entry?.path())?.sync_all()?;
@@ -141,25 +156,64 @@ impl Staging {
         // 0700 is the temporary folder's; an output is as readable as the umask says others are.
         open_to_readers(from)?;
         let to = &self.destination;
-        let doing = || format!("renaming {} to {}", from.display(), to.display());
-        if to.exists() {
-            // Both names change in one step, so no moment has a half output or none.
-            rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                from,
-                rustix::fs::CWD,
-                to,
-                rustix::fs::RenameFlags::EXCHANGE,
-            )
-            .with_context(doing)?;
-        } else {
-            fs::rename(from, to).with_context(doing)?;
-        }
-        Ok(())
+        check_replaceable(to)?;
+        put(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
     }
 }
 
-const LOCK: &str = ".lock";
+/// Gives `from` the name `to`. What had that name gets the name `from`, in the same step: no moment
+/// has a half output or none, whatever other builds do meanwhile.
+fn put(from: &Path, to: &Path) -> io::Result<()> {
+    let rename = |flags| {
+        rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)
+            .map_err(io::Error::from)
+    };
+    loop {
+        match rename(RenameFlags::NOREPLACE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // A file system without these flags (NFS, some FUSE).
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+            other => return other,
+        }
+        match rename(RenameFlags::EXCHANGE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+            other => return other,
+        }
+    }
+    let mut aside = from.as_os_str().to_owned();
+    aside.push("-old");
+    let aside = Unfinished::new(aside.into());
+    match fs::rename(to, &aside.0) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::rename(from, to),
+    }
+}
+
+/// Refuses to replace what no build made: a slip in `--output` must not cost somebody's files.
+fn check_replaceable(destination: &Path) -> Result<()> {
+    let Ok(data) = fs::symlink_metadata(destination) else {
+        return Ok(());
+    };
+    let empty = || fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
+    let ours = || MARKS.iter().all(|name| destination.join(name).is_file());
+    if data.is_dir() && (ours() || empty()) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Usage,
+        format!(
+            "{} exists and is not the output of a build",
+            destination.display()
+        ),
+    )
+    .hint("choose a new folder with --output DIR, or remove this one yourself")
+    .into())
+}
+
+fn try_lock(folder: &fs::File) -> bool {
+    rustix::fs::flock(folder, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
 
 fn open_to_readers(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -176,10 +230,7 @@ fn clear_leftovers(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let Ok(lock) = fs::File::open(entry.path().join(LOCK)) else {
-            continue;
-        };
-        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if fs::File::open(entry.path()).is_ok_and(|folder| try_lock(&folder)) {
             remove(&entry.path());
         }
     }
@@ -207,7 +258,9 @@ mod tests {
         assert!(names().is_empty());
         for text in ["one", "two"] {
             let staging = Staging::begin(&out).unwrap();
-            fs::write(staging.path().join("file"), text).unwrap();
+            for name in MARKS.iter().chain(&["file"]) {
+                fs::write(staging.path().join(name), text).unwrap();
+            }
             staging.commit(false).unwrap();
             assert_eq!(fs::read_to_string(out.join("file")).unwrap(), text);
             assert_eq!(names(), ["out"]);
@@ -219,10 +272,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dead = dir.path().join(".hullwright-dead");
         fs::create_dir(&dead).unwrap();
-        fs::write(dead.join(LOCK), "").unwrap();
+        fs::write(dead.join("usr.erofs"), "half").unwrap();
         let first = Staging::begin(&dir.path().join("a")).unwrap();
         let second = Staging::begin(&dir.path().join("b")).unwrap();
         assert!(!dead.exists());
         assert!(first.path().exists() && second.path().exists());
+    }
+
+    #[test]
+    fn what_no_build_made_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        fs::create_dir(&home).unwrap();
+        Staging::begin(&home).unwrap();
+        fs::write(home.join("letter"), "dear").unwrap();
+        for precious in [home.clone(), home.join("letter")] {
+            let error = Staging::begin(&precious).unwrap_err();
+            assert_eq!(crate::failure::kind_of(&error), Kind::Usage, "{error}");
+        }
+        assert_eq!(fs::read_to_string(home.join("letter")).unwrap(), "dear");
     }
 }

@@ -47,7 +47,11 @@ fn bytes(len: usize, seed: u32) -> Vec<u8> {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            let text = seed % 3 == 0 || (seed % 3 == 2 && (i / 50_000) % 2 == 0);
+            let text = match seed % 3 {
+                0 => true,
+                1 => false,
+                _ => (i / 50_000_usize).is_multiple_of(2),
+            };
             if text {
                 b"a linker for systems"[state as usize % 20]
             } else {
@@ -250,10 +254,10 @@ fn an_independent_reader_reads_every_file() {
 }
 
 /// A loop mount that ends with the test.
-struct Mount(PathBuf);
+pub struct Mount(pub PathBuf);
 
 impl Mount {
-    fn new(image: &Path) -> Self {
+    pub fn new(image: &Path) -> Self {
         let dir = image.with_extension("mount");
         fs::create_dir_all(&dir).unwrap();
         let mut mount = tool("mount");
@@ -273,7 +277,7 @@ impl Drop for Mount {
     }
 }
 
-fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65536];
     let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
     names[..len]
@@ -287,7 +291,7 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
         .collect()
 }
 
-fn count(dir: &Path) -> usize {
+pub fn count(dir: &Path) -> usize {
     fs::read_dir(dir)
         .unwrap()
         .map(|entry| {

@@ -1,9 +1,17 @@
 //! What we write, judged by programs that others wrote.
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compare;
 mod erofs;
 mod inspect;
+mod fixture;
+mod hermetic;
+mod image;
+mod interrupted;
+mod limits;
+mod reproducible;
 mod versions;

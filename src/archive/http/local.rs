@@ -73,7 +73,10 @@ pub(in crate::archive) fn copy_out(from: &Path, folder: &Path, sha256: &Sha256) 
         return Ok(());
     }
     let mut input = File::open(from).map_err(|e| environment("opening", from, &e))?;
-    let mut temp = tempfile::NamedTempFile::new_in(folder)
+    // As readable as the umask lets any new file be: the folder is made to be passed on.
+    let mut temp = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .tempfile_in(folder)
         .map_err(|e| environment("making a temporary file in", folder, &e))?;
     io::copy(&mut input, &mut temp).map_err(|e| environment("writing", &to, &e))?;
     temp.as_file()
