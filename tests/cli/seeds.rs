@@ -173,7 +173,7 @@ fn gpt() -> Vec<u8> {
 fn fat() -> Vec<u8> {
     let file = |path: &str, len: usize| EspFile {
         path: path.into(),
-        data: vec![7; len],
+        data: vec![7; len].into(),
     };
     let image = esp::build(&EspContent {
         files: vec![file("EFI/BOOT/BOOTX64.EFI", 700), file("a.conf", 9)],

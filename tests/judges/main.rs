@@ -7,10 +7,10 @@ mod support;
 
 mod compare;
 mod erofs;
-mod inspect;
 mod fixture;
 mod hermetic;
 mod image;
+mod inspect;
 mod interrupted;
 mod limits;
 mod reproducible;
