@@ -26,7 +26,18 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
         ]))
     });
     steps.run("unit and command-line tests", || {
-        call(&mut cargo(&["test", "--workspace", "--locked", "--quiet"]))
+        // The same features everywhere, so that the library is compiled once.
+        call(&mut cargo(&[
+            "test",
+            "--workspace",
+            "--all-features",
+            "--locked",
+            "--quiet",
+            "--lib",
+            "--bins",
+            "--test",
+            "cli",
+        ]))
     });
     if fast {
         return steps.finish();
@@ -40,8 +51,7 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
             let mut command = cargo(&[
                 "test",
                 "--locked",
-                "--features",
-                suite,
+                "--all-features",
                 "--test",
                 suite,
                 "--",
