@@ -200,7 +200,10 @@ fn escape(text: &str) -> String {
             let plain = (!c.is_control()).then_some(c);
             plain
                 .into_iter()
-                .chain(c.escape_default().take(if plain.is_some() { 0 } else { usize::MAX }))
+                .chain(
+                    c.escape_default()
+                        .take(if plain.is_some() { 0 } else { usize::MAX }),
+                )
         })
         .collect()
 }

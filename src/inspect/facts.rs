@@ -281,9 +281,8 @@ pub fn facts(subject: &Subject) -> Result<Facts> {
     let mut programs = Vec::new();
     for place in subject.program_places()? {
         let program = subject.program(place)?;
-        programs.push(
-            program_facts(&program).with_context(|| format!("reading {}", program.place))?,
-        );
+        programs
+            .push(program_facts(&program).with_context(|| format!("reading {}", program.place))?);
     }
     let table = subject.table.as_ref();
     let partitions = table.map_or(&[][..], |table| &table.partitions);
@@ -338,7 +337,10 @@ impl fmt::Display for Facts {
         }
         writeln!(f)?;
         if self.from_backup {
-            writeln!(f, "the primary partition table is damaged; this is the backup")?;
+            writeln!(
+                f,
+                "the primary partition table is damaged; this is the backup"
+            )?;
         }
         if !self.partitions.is_empty() {
             writeln!(f, "\nPartitions")?;

@@ -184,7 +184,10 @@ mod tests {
             },
         };
         let mut bytes = Vec::new();
-        Plan::new(&tree, &options).unwrap().emit(&mut bytes).unwrap();
+        Plan::new(&tree, &options)
+            .unwrap()
+            .emit(&mut bytes)
+            .unwrap();
         SystemVolume::open(bytes).unwrap()
     }
 

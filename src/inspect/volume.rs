@@ -317,7 +317,10 @@ mod tests {
             ("lib", "x:/usr/lib is a folder"),
             ("lib/os-release/x", "is not in the image"),
         ] {
-            assert!(read(path).unwrap_err().to_string().contains(words), "{path}");
+            assert!(
+                read(path).unwrap_err().to_string().contains(words),
+                "{path}"
+            );
         }
     }
 

@@ -47,7 +47,7 @@ fn bytes(len: usize, seed: u32) -> Vec<u8> {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            let text = seed % 3 == 0 || (seed % 3 == 2 && (i / 50_000) % 2 == 0);
+            let text = seed.is_multiple_of(3) || (seed % 3 == 2 && (i / 50_000).is_multiple_of(2));
             if text {
                 b"a linker for systems"[state as usize % 20]
             } else {
