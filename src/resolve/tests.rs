@@ -555,7 +555,12 @@ fn a_lock_round_trips_and_a_changed_one_is_refused() {
             .to_string()
             .contains("leaves the archive")
     );
-    let error = parse(&text.replace("size: 1000", "size: many")).unwrap_err();
+    // A lock that was sealed with a mistake in it, so that the mistake is what gets reported.
+    let edited = text.replace("size: 1000", "size: many");
+    assert_ne!(edited, text);
+    let seal = edited.rfind("# SHA-256").unwrap();
+    let (lines, label) = (&edited[..seal], "# SHA-256 of the lines above: ");
+    let error = parse(&format!("{lines}{label}{}\n", Sha256::of(lines.as_bytes()))).unwrap_err();
     let place = failure_of(&error).unwrap().place.clone().unwrap();
     assert!(place.line.is_some() && place.column.is_some());
 }
