@@ -265,6 +265,15 @@ fn read(path: &str) -> Vec<u8> {
     fs::read(repository().join(path)).unwrap()
 }
 
+/// The base profile with the version that only a profile for people has.
+fn base_profile() -> Vec<u8> {
+    let text = String::from_utf8(read("profiles/container-host.yaml")).unwrap();
+    let id = "  id: hullwright\n";
+    assert!(text.contains(id));
+    text.replacen(id, "  id: hullwright\n  version: 1.0.0\n", 1)
+        .into_bytes()
+}
+
 /// Target, name, bytes.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let cpio = {
@@ -332,7 +341,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("packages", "index", PACKAGES.into()),
         ("pe", "stub", stub()),
         ("pe", "uki", uki),
-        ("profile", "base", read("profiles/container-host.yaml")),
+        ("profile", "base", base_profile()),
         ("verity", "tree", verity()),
     ]
 }
