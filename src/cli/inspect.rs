@@ -195,17 +195,15 @@ fn show(list: &[Listed], recursive: bool, context: Context) {
 
 /// A name from an image must not speak to the terminal.
 fn escape(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let plain = (!c.is_control()).then_some(c);
-            plain
-                .into_iter()
-                .chain(
-                    c.escape_default()
-                        .take(if plain.is_some() { 0 } else { usize::MAX }),
-                )
-        })
-        .collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn permissions(kind: NodeKind, mode: u16) -> String {

@@ -12,6 +12,8 @@ use super::format::{
 const MAX_FILE: u64 = 1 << 30;
 /// Longest directory that is read; the specification's limit is 2 MiB.
 const MAX_DIRECTORY: u64 = 2 << 20;
+/// UTF-16 units of the longest name: twenty parts of thirteen.
+const MAX_NAME_UNITS: usize = 260;
 
 /// Why a partition can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +170,8 @@ impl<R: Read + Seek> EspReader<R> {
                         .iter()
                         .map(|at| u16::from_le_bytes([entry[*at], entry[*at + 1]]));
                     long.splice(0..0, part);
+                    // No name has more; a folder full of parts would take the square of its length.
+                    long.truncate(MAX_NAME_UNITS);
                 }
                 _ => {
                     let units: Vec<u16> = std::mem::take(&mut long)
