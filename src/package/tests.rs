@@ -249,13 +249,20 @@ fn bombs_run_into_the_limits() {
 fn a_package_that_is_not_what_the_lock_says_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.deb");
-    std::fs::write(&path, deb("x", "2", "", &[dir_item()])).unwrap();
+    let bytes = deb("x", "2", "", &[dir_item()]);
+    std::fs::write(&path, &bytes).unwrap();
     let id = DebId {
         name: "x".into(),
         version: "1".into(),
         architecture: "amd64".into(),
-        sha256: Sha256([0; 32]),
+        sha256: Sha256::of(&bytes),
     };
+    let other = DebId {
+        sha256: Sha256([0; 32]),
+        ..id.clone()
+    };
+    let error = compile(&path, &other, &SETTINGS).unwrap_err();
+    assert!(error.to_string().contains("has changed"), "{error}");
     let error = compile(&path, &id, &SETTINGS).unwrap_err();
     let text = format!("{error:#}");
     assert!(

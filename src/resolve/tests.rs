@@ -537,7 +537,7 @@ fn a_lock_round_trips_and_a_changed_one_is_refused() {
         ),
         ("bit", text.replace("a Depends", "c Depends"), "checksum"),
         ("cut off", text[..text.len() - 10].to_owned(), "checksum"),
-        ("key", text.replace("stamp:", "stmp:"), "stmp"),
+        ("key", text.replace("stamp:", "stmp:"), "checksum"),
         ("appended", format!("{text}x: 1\n"), ""),
         ("empty", String::new(), ""),
     ] {

@@ -1,5 +1,6 @@
 //! Guests that really boot. Boots are dear, so each is asked many questions.
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: no network, no root.
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod contracts;
 mod deb;
