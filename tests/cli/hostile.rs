@@ -129,7 +129,7 @@ fn indices_that_are_not_what_was_signed() {
             );
         }),
         ("absent", |site| {
-            site.server.remove(&format!("dists/test/{INDEX}.gz"))
+            site.server.remove(&format!("dists/test/{INDEX}.gz"));
         }),
         ("a path out of the archive", |site| {
             let text = crate::site::index(&packages()).replace("pool/main/alpha", "../../alpha");

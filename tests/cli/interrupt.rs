@@ -35,7 +35,7 @@ fn slow() -> (Site, Home) {
     let home = site.home();
     home.good(&["lock", "p.yaml", "--quiet"]);
     site.server.change("pool/main/beta", |reply| {
-        reply.pause = Duration::from_millis(200)
+        reply.pause = Duration::from_millis(200);
     });
     (site, home)
 }
