@@ -28,6 +28,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("setpriv", "util-linux"),
+    ("objcopy", "binutils"),
+    ("faketime", "faketime"),
 ];
 
 /// Oldest QEMU that has been seen to boot everything.
