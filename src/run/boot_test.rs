@@ -38,7 +38,10 @@ impl Verdict {
 /// Console lines that a good boot shows, in their order.
 const MARKERS: &[(&str, &str)] = &[
     ("the kernel starts", "Linux version "),
-    ("the initrd hands over to the image", "Switching root"),
+    (
+        "the initrd hands over to the image",
+        "initrd-switch-root.target",
+    ),
     ("the boot is complete", "boot-complete.target"),
 ];
 /// Console lines that a good boot never shows.

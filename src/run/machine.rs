@@ -91,6 +91,9 @@ pub struct Machine {
     control: PathBuf,
 }
 
+/// Longer than an emulated guest takes to begin its shutdown.
+const PRESS_AGAIN: Duration = Duration::from_secs(15);
+
 /// A port of the loopback that was free a moment ago.
 ///
 /// # Errors
@@ -153,16 +156,23 @@ impl Machine {
         }
     }
 
-    /// Presses the power button and waits for the guest to end, at most `patience`; then stops it.
-    /// Returns whether the guest ended by itself.
+    /// Presses the power button until the guest ends, at most for `patience`; then stops it. Returns
+    /// whether the guest ended by itself. One press is not enough: whoever listens for it in the guest
+    /// may not be up yet.
     ///
     /// # Errors
     /// The process can't be waited for.
     pub fn power_down(&mut self, patience: Duration) -> Result<bool> {
-        if let Ok(mut qmp) = Qmp::connect(&self.control) {
-            qmp.command("system_powerdown")?;
+        let deadline = Instant::now() + patience;
+        let mut ended = false;
+        while !ended && Instant::now() < deadline {
+            // QEMU closes its socket when the guest is about to end.
+            if let Ok(mut qmp) = Qmp::connect(&self.control) {
+                let _ = qmp.command("system_powerdown");
+            }
+            let next = (Instant::now() + PRESS_AGAIN).min(deadline);
+            ended = self.wait_until(Some(next))?.is_some();
         }
-        let ended = self.wait_until(Some(Instant::now() + patience))?.is_some();
         self.stop();
         Ok(ended)
     }
