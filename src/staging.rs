@@ -157,6 +157,9 @@ impl Staging {
         open_to_readers(from)?;
         let to = &self.destination;
         check_replaceable(to)?;
+        // Either this comes first, or the signal handler, which keeps the list until the process
+        // ends: a folder that it has begun to empty must not become an output.
+        let _list = UNFINISHED.lock();
         put(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
     }
 }
@@ -181,12 +184,17 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
             other => return other,
         }
     }
+    // Where the process is killed in between, the next build clears the old output away.
     let mut aside = from.as_os_str().to_owned();
     aside.push("-old");
-    let aside = Unfinished::new(aside.into());
-    match fs::rename(to, &aside.0) {
+    let aside = PathBuf::from(aside);
+    match fs::rename(to, &aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::rename(from, to),
+        _ => {
+            fs::rename(from, to)?;
+            remove(&aside);
+            Ok(())
+        }
     }
 }
 
