@@ -99,7 +99,8 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
             blessed_after = Some(begun.elapsed());
         }
         ended = machine.ended()?;
-        if ended.is_some() || bad.as_ref().is_some_and(|(line, _)| line.contains("panic")) {
+        // A service that fails may be tried again; a panic decides the boot.
+        if ended.is_some() || console.contains("Kernel panic") {
             break;
         }
     }
@@ -129,6 +130,7 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
         failure: bad.map(|(line, _)| line),
     });
     let why = match ended {
+        None if console.contains("Kernel panic") => "the kernel panicked".into(),
         Some(status) => format!("the guest ended by itself ({status})"),
         None => format!("{entry} was not renamed to {blessed_name} in time"),
     };
