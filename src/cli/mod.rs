@@ -22,9 +22,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use output::human_size;
-
 use crate::failure::Kind;
+use crate::report::human_size;
 
 /// What every subcommand gets.
 #[derive(Debug, Clone, Copy)]

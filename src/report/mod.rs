@@ -2,6 +2,8 @@
 
 pub mod manifest;
 pub mod progress;
+mod size;
 
 pub use manifest::Manifest;
 pub use progress::Progress;
+pub use size::human_size;

@@ -174,7 +174,7 @@ impl Drop for Stage {
                     if time.bytes == 0 {
                         String::new()
                     } else {
-                        crate::cli::human_size(time.bytes)
+                        super::human_size(time.bytes)
                     }
                 );
             }
