@@ -134,7 +134,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         cmdline,
         kernel: assembled.boot.kernel_version.clone(),
         signing_certificate: inputs.keys.fingerprint(),
-        artefacts: artefacts(out, &["usr.erofs", "usr.verity", &uki_name])?,
+        artefacts: artefacts(&usr, uki_name, &uki),
         disk,
         packages: manifest::packages(&lock, &assembled.tree),
         files: FileCounts {
@@ -565,20 +565,16 @@ fn write_disk(
     })
 }
 
-fn artefacts(out: &Path, names: &[&str]) -> Result<Vec<Artefact>> {
-    names
-        .iter()
-        .map(|name| {
-            let path = out.join(name);
-            let sha256 = crate::store::hash_file(&path)
-                .with_context(|| format!("hashing {}", path.display()))?;
-            Ok(Artefact {
-                name: (*name).into(),
-                size: fs::metadata(&path)?.len(),
-                sha256,
-            })
-        })
-        .collect()
+/// What stands in the manifest of the files, whose hashes are known from writing them.
+fn artefacts(usr: &Usr, uki_name: String, uki: &[u8]) -> Vec<Artefact> {
+    [
+        ("usr.erofs".to_owned(), usr.image_size, usr.image_sha256),
+        ("usr.verity".to_owned(), usr.verity.size, usr.hashes_sha256),
+        (uki_name, uki.len() as u64, Sha256::of(uki)),
+    ]
+    .into_iter()
+    .map(|(name, size, sha256)| Artefact { name, size, sha256 })
+    .collect()
 }
 
 /// `manifest.json`, and `SHA256SUMS` as coreutils' `sha256sum --check` reads it.
