@@ -40,23 +40,29 @@ pub fn state_dir() -> Result<PathBuf> {
 }
 
 fn place(own: &str, xdg: &str, below_home: &str, what: &str) -> Result<PathBuf> {
-    if let Some(dir) = path(own) {
-        return Ok(dir);
-    }
-    // The XDG specification tells to ignore relative paths.
-    if let Some(dir) = path(xdg).filter(|dir| dir.is_absolute()) {
-        return Ok(dir.join("hullwright"));
-    }
-    path("HOME")
-        .map(|home| home.join(below_home).join("hullwright"))
-        .ok_or_else(|| {
-            Failure::new(
-                Kind::Environment,
-                format!("HOME is not set, so there is no place for {what}"),
-            )
-            .hint(format!("set {own} to a folder that can be written to"))
-            .into()
-        })
+    choose(path(own), path(xdg), path("HOME"), below_home).ok_or_else(|| {
+        Failure::new(
+            Kind::Environment,
+            format!("HOME is not set, so there is no place for {what}"),
+        )
+        .hint(format!("set {own} to a folder that can be written to"))
+        .into()
+    })
+}
+
+/// Our own variable, then the XDG one, then the place below HOME. The XDG Base Directory
+/// Specification ("Basics") tells to ignore relative paths.
+fn choose(
+    own: Option<PathBuf>,
+    xdg: Option<PathBuf>,
+    home: Option<PathBuf>,
+    below_home: &str,
+) -> Option<PathBuf> {
+    own.or_else(|| {
+        xdg.filter(|dir| dir.is_absolute())
+            .map(|dir| dir.join("hullwright"))
+    })
+    .or_else(|| home.map(|home| home.join(below_home).join("hullwright")))
 }
 
 /// `HULLWRIGHT_KEYS`.
@@ -105,4 +111,25 @@ pub fn now() -> u64 {
 #[must_use]
 pub fn no_color() -> bool {
     path("NO_COLOR").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_cache_is_where_the_variables_say() {
+        let os = |s: &str| Some(PathBuf::from(s)).filter(|p| !p.as_os_str().is_empty());
+        for (own, xdg, home, expected) in [
+            (os("/a"), os("/b"), os("/c"), "/a"),
+            (os(""), os("/b"), os("/c"), "/b/hullwright"),
+            (None, os("relative"), os("/c"), "/c/.cache/hullwright"),
+            (None, None, os("/c"), "/c/.cache/hullwright"),
+        ] {
+            let chosen = choose(own, xdg, home, ".cache").unwrap();
+            assert_eq!(chosen, Path::new(expected));
+        }
+        assert_eq!(choose(None, None, None, ".cache"), None);
+    }
 }

@@ -13,7 +13,6 @@
 //! number of processes may share one cache.
 
 mod failure;
-mod place;
 mod temp;
 
 use std::fs::{self, File};
@@ -27,7 +26,6 @@ use sha2::Digest as _;
 use crate::digest::Sha256;
 
 pub use failure::environment;
-pub use place::cache_dir;
 pub use temp::Temp;
 
 /// A cache directory. Cloning is cheap.

@@ -64,22 +64,6 @@ fn many_writers_of_one_content_agree() {
 }
 
 #[test]
-fn the_cache_is_where_the_variables_say() {
-    let os = |s: &str| Some(std::ffi::OsString::from(s));
-    for (own, xdg, home, expected) in [
-        (os("/a"), os("/b"), os("/c"), "/a"),
-        (os(""), os("/b"), os("/c"), "/b/hullwright"),
-        (None, os("relative"), os("/c"), "/c/.cache/hullwright"),
-        (None, None, os("/c"), "/c/.cache/hullwright"),
-    ] {
-        assert_eq!(cache_dir(own, xdg, home).unwrap(), Path::new(expected));
-    }
-    let error = cache_dir(None, None, None).unwrap_err();
-    assert_eq!(kind_of(&error), Kind::Environment);
-    assert!(error.to_string().contains("HOME is not set"));
-}
-
-#[test]
 fn a_folder_that_cannot_be_made_is_named() {
     // Nobody may make folders in sysfs, not even root.
     let error = Store::open(Path::new("/sys/hullwright-cache")).unwrap_err();
