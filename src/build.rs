@@ -23,7 +23,7 @@ use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
 use crate::resolve::{Lock, obtain};
-use crate::sign::{KeySet, authenticode};
+use crate::sign::{Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
 use crate::tree::policy::{self, PolicyInput, PolicyReport};
@@ -42,8 +42,10 @@ pub struct Inputs<'a> {
     pub keyrings: &'a Keyrings,
     /// Cache, mirrors, network.
     pub archive: &'a archive::Context,
-    /// Keys for UKI and boot loader.
-    pub keys: &'a KeySet,
+    /// Whose image this is: certificates, and what enrols them.
+    pub trust: &'a Trust,
+    /// Who signs.
+    pub signers: &'a Signers,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -133,7 +135,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         root_hash: usr.verity.root_hash,
         cmdline,
         kernel: assembled.boot.kernel_version.clone(),
-        signing_certificate: inputs.keys.fingerprint(),
+        signing_certificate: inputs.trust.fingerprint(),
         artefacts: artefacts(&usr, uki_name, &uki),
         disk,
         packages: manifest::packages(&lock, &assembled.tree),
@@ -469,7 +471,7 @@ fn make_uki(
 }
 
 fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {
-    authenticode::sign(pe, inputs.keys)
+    authenticode::sign(pe, &*inputs.signers.db)
 }
 
 fn write_disk(

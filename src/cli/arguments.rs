@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
-use crate::sign::KeySet;
+use crate::sign::{self, Trust};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -72,16 +72,16 @@ impl ArchiveArguments {
     }
 }
 
-/// The signing keys: flag, environment, profile, development set.
-pub fn keys(flag: Option<&Path>, loaded: &Loaded) -> Result<KeySet> {
+/// Whose keys sign: flag, environment, profile, development set.
+pub fn keys(flag: Option<&Path>, loaded: &Loaded) -> Result<Trust> {
     let now = Stamp::from_seconds(environment::now());
     let named = match flag.map(Path::to_owned).or_else(environment::keys) {
         Some(dir) => Some(dir),
         None => loaded.keys()?,
     };
     let keys = match named {
-        Some(dir) => KeySet::open(&dir, now)?,
-        None => KeySet::development(&environment::state_dir()?, now)
+        Some(dir) => Trust::open(&dir, now)?,
+        None => sign::keys::development(&environment::state_dir()?, now)
             .context("making development keys")?,
     };
     keys.check_allowed(loaded.profile.development)?;

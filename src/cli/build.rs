@@ -13,6 +13,7 @@ use crate::report::Progress;
 use crate::report::progress::{self, Form};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
+use crate::sign::Signers;
 use crate::stamp::Stamp;
 
 /// Link profiles into images.
@@ -107,7 +108,8 @@ fn build_into(
     let progress = progress(context);
     let archive = arguments.archive.context(&loaded, &progress)?;
     let keyrings = loaded.keyrings()?;
-    let keys = arguments::keys(arguments.keys.as_deref(), &loaded)?;
+    let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
+    let signers = Signers::files(&trust)?;
     let forced = match arguments.stamp {
         Some(seconds) => Some(Stamp::from_seconds(seconds)),
         None => environment::source_date_epoch()?,
@@ -133,7 +135,8 @@ fn build_into(
         lock: &lock,
         keyrings: &keyrings,
         archive: &archive,
-        keys: &keys,
+        trust: &trust,
+        signers: &signers,
         stamp: forced.unwrap_or(lock.stamp),
         output: &output,
         sync: arguments.sync,

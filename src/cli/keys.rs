@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{Context, environment, output};
-use crate::sign::{KeyProfile, KeySet};
+use crate::sign::{self, KeyProfile, Trust};
 use crate::stamp::Stamp;
 
 /// Make and look at signing keys.
@@ -52,9 +52,9 @@ impl Keys {
                     Purpose::Dev => KeyProfile::Development,
                     Purpose::Release => KeyProfile::Release,
                 };
-                KeySet::generate(dir, profile, now)?
+                sign::keys::generate(dir, profile, now)?
             }
-            Command::Show { dir } => KeySet::open(dir, now)?,
+            Command::Show { dir } => Trust::open(dir, now)?,
         };
         if context.json {
             let dir = keys.dir().to_string_lossy().into_owned();

@@ -7,8 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use hullwright::sign::KeySet;
-use hullwright::sign::keys::KeyProfile;
+use hullwright::sign::keys::{self, KeyProfile};
 use hullwright::stamp::Stamp;
 
 use crate::support::{build, cache, good, hullwright, tool};
@@ -35,7 +34,7 @@ pub fn fixture() -> &'static Fixture {
     FIXTURE.get_or_init(|| {
         let root = fresh_root();
         let keys = root.join("keys");
-        KeySet::generate(&keys, KeyProfile::Development, now()).unwrap();
+        keys::generate(&keys, KeyProfile::Development, now()).unwrap();
         let out = root.join("out");
         timed("a build, locking included", || {
             build(&root, "qemu", &out, &["--keys", keys.to_str().unwrap()]);

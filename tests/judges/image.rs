@@ -11,7 +11,7 @@ use hullwright::disk::write::{Extent, disk_hash};
 use hullwright::profile::{LoadRequest, load};
 use hullwright::report::Manifest;
 use hullwright::resolve::Lock;
-use hullwright::sign::KeySet;
+use hullwright::sign::{Signers, Trust};
 use hullwright::store::Store;
 use hullwright::tree::{Tree, TreePath};
 
@@ -51,13 +51,15 @@ fn usr() -> &'static Tree {
         let mut context = archive::Context::new(store, mirrors, now().seconds());
         context.offline = true;
         context.from = Some(fixture.inputs.clone());
+        let trust = Trust::open(&fixture.keys, now()).unwrap();
         let tree = timed("the tree by itself", || {
             build::tree(&Inputs {
                 loaded: &loaded,
                 lock: &lock,
                 keyrings: &archive::Keyrings::new(),
                 archive: &context,
-                keys: &KeySet::open(&fixture.keys, now()).unwrap(),
+                trust: &trust,
+                signers: &Signers::files(&trust).unwrap(),
                 stamp: lock.stamp,
                 output: &fixture.root.join("never"),
                 sync: false,
@@ -356,7 +358,7 @@ fn the_sums_and_the_manifest_tell_the_truth() {
             (&locked.name, &locked.version, locked.sha256)
         );
     }
-    let keys = KeySet::open(&fixture.keys, now()).unwrap();
+    let keys = Trust::open(&fixture.keys, now()).unwrap();
     assert_eq!(manifest.signing_certificate, keys.fingerprint());
     for artefact in &manifest.artefacts {
         let data = fs::metadata(fixture.out.join(&artefact.name)).unwrap();
