@@ -2,6 +2,7 @@
 
 pub mod authenticode;
 pub mod cms;
+pub mod efi;
 mod file;
 pub mod keys;
 mod signer;
