@@ -26,3 +26,4 @@ pub mod store;
 pub mod tree;
 pub mod uki;
 pub mod verity;
+pub mod words;

@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result};
 
 use super::embedded;
 use super::load::{Loaded, read_bounded, tidy};
-use super::source::{Base, Problem, failure, nearest};
+use super::source::{Base, Problem, failure};
 use super::yaml::Node;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
 use crate::tree::{Meta, TreePath};
+use crate::words::nearest;
 
 /// The largest file of an overlay.
 const MOST_FILE: usize = 1 << 30;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::checks::bytes_shown;
 use super::schema::{DiskSize, MIB, Profile};
-use super::source::{Origin, Problem, nearest};
+use super::source::{Origin, Problem};
 use super::yaml::Node;
 use crate::erofs::Codec;
+use crate::words::nearest;
 
 /// Kernel command-line words that open a way in, so that only development may have them.
 const DEVELOPMENT_WORDS: [&str; 15] = [

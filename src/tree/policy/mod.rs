@@ -8,7 +8,6 @@
 mod accounts;
 mod edit;
 mod etc_factory;
-mod glob;
 pub mod ids;
 pub mod install;
 mod nsswitch;
@@ -21,7 +20,6 @@ mod quirks;
 mod repart;
 mod secrets;
 mod settings;
-mod suggest;
 mod sysusers;
 mod units;
 mod users;
