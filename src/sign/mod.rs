@@ -1,6 +1,8 @@
 //! Keys and signatures.
 
 pub mod authenticode;
+pub mod cms;
+pub mod efi;
 mod file;
 pub mod keys;
 mod signer;
