@@ -25,4 +25,5 @@ pub mod stamp;
 pub mod store;
 pub mod tree;
 pub mod uki;
+pub mod varstore;
 pub mod verity;
