@@ -1,6 +1,7 @@
 //! Keys and signatures.
 
 pub mod authenticode;
+pub mod cms;
 mod file;
 pub mod keys;
 mod signer;
