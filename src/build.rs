@@ -19,6 +19,7 @@ use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput};
 use crate::kernel::{self, ModuleIndex};
 use crate::package::{Compiler, PackageObject};
+use crate::profile::schema::SecureBootEnroll;
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
@@ -486,7 +487,8 @@ fn write_disk(
     let profile = &inputs.loaded.profile;
     let os = &profile.os;
     let loader: Arc<[u8]> = loader.into();
-    let conf: Arc<[u8]> = esp::loader_conf(profile.boot.timeout).into_bytes().into();
+    let boot = &profile.boot;
+    let conf = esp::loader_conf(boot.timeout, boot.secure_boot_enroll).into_bytes();
     let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)
         .into_iter()
         .map(|path| EspFile {
@@ -495,9 +497,10 @@ fn write_disk(
         })
         .collect();
     files.push(EspFile {
-        path: "loader/loader.conf".into(),
-        data: conf,
+        path: esp::content::LOADER_CONF.into(),
+        data: conf.into(),
     });
+    files.extend(enrolment(inputs)?);
     let others: Vec<(&str, u64)> = files
         .iter()
         .map(|file| (file.path.as_str(), file.data.len() as u64))
@@ -565,6 +568,33 @@ fn write_disk(
         sha256: report.sha256,
         extents,
     })
+}
+
+/// The signed variables that systemd-boot is to enrol.
+fn enrolment(inputs: &Inputs<'_>) -> Result<Vec<EspFile>> {
+    let policy = inputs.loaded.profile.boot.secure_boot_enroll;
+    if policy == SecureBootEnroll::Off {
+        return Ok(Vec::new());
+    }
+    let Some(variables) = inputs.trust.enrolment() else {
+        return Err(Failure::new(
+            Kind::Keys,
+            format!(
+                "the profile has `boot.secure_boot_enroll: {}`, and the keys in {} have no signed variables to enrol",
+                policy.word(),
+                inputs.trust.dir().display()
+            ),
+        )
+        .hint("make a whole set with `hullwright keys new DIR`, or leave boot.secure_boot_enroll out")
+        .into());
+    };
+    Ok(esp::content::enrolment(variables)
+        .into_iter()
+        .map(|(path, data)| EspFile {
+            path,
+            data: data.into(),
+        })
+        .collect())
 }
 
 /// What stands in the manifest of the files, whose hashes are known from writing them.

@@ -539,5 +539,18 @@ static BOOT: Record = Record {
             Shape::Integer { least: 1, most: 99 },
             "Boots after which a UKI that never came up healthy is given up.",
         ),
+        field(
+            "secure_boot_enroll",
+            Shape::Choice(&["off", "manual", "if-safe", "force"]),
+            "What systemd-boot does with the key set's signed variables where firmware is in setup \
+             mode: nothing, offer a menu entry, enrol by itself in a virtual machine, or enrol by \
+             itself everywhere. With `off` the ESP does not carry them.",
+        ),
+        field(
+            "verity_signature",
+            Shape::Choice(&["off", "require"]),
+            "`require`: the kernel takes no verity device whose root hash is not signed by a key in \
+             firmware's `db`, so the image boots with Secure Boot on or not at all.",
+        ),
     ],
 };

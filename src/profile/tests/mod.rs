@@ -134,8 +134,14 @@ fn merging_follows_the_rules() {
         (
             "boot: {timeout: 3, tries: 5}",
             "boot: {timeout: 4}",
-            "boot",
+            "boot.t",
             &["4", "5"],
+        ),
+        (
+            "boot: {secure_boot_enroll: force}",
+            "boot: {secure_boot_enroll: if-safe}",
+            "boot.secure_boot_enroll",
+            &["if-safe"],
         ),
         (
             "boot: {timeout: 3}",
