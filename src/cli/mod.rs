@@ -13,6 +13,7 @@ mod interrupt;
 mod keys;
 mod lock;
 mod output;
+mod passphrase;
 mod profile;
 mod run;
 mod test;
