@@ -27,6 +27,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Purpose::Dev)]
         profile: Purpose,
     },
+    Vars(super::keys_vars::Vars),
     /// Print the fingerprint of the keys in a folder.
     Show {
         /// The folder.
@@ -47,6 +48,7 @@ impl Keys {
     pub fn run(&self, context: Context) -> Result<u8> {
         let now = Stamp::from_seconds(environment::now());
         let keys = match &self.command {
+            Command::Vars(command) => return command.run(context),
             Command::New { dir, profile } => {
                 let profile = match profile {
                     Purpose::Dev => KeyProfile::Development,
