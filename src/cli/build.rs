@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
@@ -50,6 +51,8 @@ pub struct BuildArguments {
     /// Folder with signing keys.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
@@ -120,7 +123,8 @@ fn build_into(
     let archive = arguments.archive.context(&loaded, &progress)?;
     let keyrings = loaded.keyrings()?;
     let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
-    let signers = Signers::files(&trust)?;
+    let passphrase = arguments.passphrase.get();
+    let signers = Signers::files(&trust, &|what| passphrase.existing(what))?;
     let forced = match arguments.stamp {
         Some(seconds) => Some(Stamp::from_seconds(seconds)),
         None => environment::source_date_epoch()?,

@@ -71,6 +71,15 @@ pub fn keys() -> Option<PathBuf> {
     path("HULLWRIGHT_KEYS")
 }
 
+/// `HULLWRIGHT_PASSPHRASE`.
+#[must_use]
+pub fn passphrase() -> Option<zeroize::Zeroizing<String>> {
+    std::env::var("HULLWRIGHT_PASSPHRASE")
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(zeroize::Zeroizing::new)
+}
+
 /// `HULLWRIGHT_MIRROR`.
 #[must_use]
 pub fn mirror() -> Option<String> {

@@ -14,6 +14,7 @@ mod keys;
 mod keys_vars;
 mod lock;
 mod output;
+mod passphrase;
 mod profile;
 mod run;
 mod test;

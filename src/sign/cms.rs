@@ -171,7 +171,9 @@ mod tests {
                 let certificate = keys.certificate();
                 verify(signature, b"content", certificate).unwrap();
                 assert!(verify(signature, b"Content", certificate).is_err());
-                assert!(verify(signature, b"content", other_keys().certificate()).is_err());
+                for other in [&other_keys().db, &keys.verity] {
+                    assert!(verify(signature, b"content", other.certificate()).is_err());
+                }
             }
             let has = bare
                 .windows(keys.certificate().len())

@@ -5,10 +5,11 @@ pub mod cms;
 pub mod efi;
 mod file;
 pub mod keys;
+pub mod openpgp;
 mod signer;
 mod trust;
 
 pub use file::FileSigner;
-pub use keys::KeyProfile;
+pub use keys::{AskPassphrase, KeyProfile, no_passphrase};
 pub use signer::{Role, Signer, Signers};
 pub use trust::{Enrolment, Trust};

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result};
 
+use super::keys::AskPassphrase;
 use super::{FileSigner, Trust};
 
 /// What a key of a set is for.
@@ -60,18 +61,19 @@ pub struct Signers {
 }
 
 impl Signers {
-    /// The private keys that lie beside the certificates of `trust`.
+    /// The private keys that lie beside the certificates of `trust`; `ask` has the passphrase of
+    /// encrypted ones.
     ///
     /// # Errors
     /// As [`FileSigner::open`].
-    pub fn files(trust: &Trust) -> Result<Self> {
+    pub fn files(trust: &Trust, ask: AskPassphrase<'_>) -> Result<Self> {
         let verity = trust
             .certificate(Role::Verity)
-            .map(|_| FileSigner::open(trust, Role::Verity))
+            .map(|_| FileSigner::open(trust, Role::Verity, ask))
             .transpose()
             .context("opening the verity key")?;
         Ok(Self {
-            db: Box::new(FileSigner::open(trust, Role::Db)?),
+            db: Box::new(FileSigner::open(trust, Role::Db, ask)?),
             verity: verity.map(|signer| Box::new(signer) as Box<dyn Signer>),
         })
     }

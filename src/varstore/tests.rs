@@ -132,7 +132,8 @@ fn what_is_wrong_with_a_store_is_said() {
     check(&|i| i[VOLUME_HEADER + 20] = 0, VarStoreError::NotAStore);
     check(
         &|i| {
-            i[VOLUME_HEADER..VOLUME_HEADER + 16].copy_from_slice(&format::PLAIN_STORE.to_bytes_le())
+            i[VOLUME_HEADER..VOLUME_HEADER + 16]
+                .copy_from_slice(&format::PLAIN_STORE.to_bytes_le());
         },
         VarStoreError::NotAuthenticated,
     );

@@ -11,9 +11,10 @@ mod tamper;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::slots;
-use crate::support::{build, good, hullwright, tool};
+use crate::support::{build, good, hullwright, repository, tool};
 
 const PROFILE: &str = "\
 name: trust
@@ -42,7 +43,6 @@ WantedBy=multi-user.target
 
 /// A release image with a voice, and the keys that signed it.
 struct Release {
-    _dir: tempfile::TempDir,
     state: PathBuf,
     keys: PathBuf,
     out: PathBuf,
@@ -52,8 +52,12 @@ struct Release {
 
 impl Release {
     fn build() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().to_owned();
+        // Not a temporary folder: it outlives the test, for a look at what went wrong.
+        let state = repository().join("target/test-trust");
+        if state.exists() {
+            fs::remove_dir_all(&state).unwrap();
+        }
+        fs::create_dir_all(&state).unwrap();
         let write = |path: &str, mode, text: &str| {
             let path = state.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -81,7 +85,6 @@ impl Release {
         );
         Self {
             uki: slots::uki(&out),
-            _dir: dir,
             state,
             keys,
             out,
@@ -102,6 +105,12 @@ impl Release {
             .arg(self.disk());
         command
     }
+}
+
+/// Built once a run, because a build is dear too.
+fn release() -> &'static Release {
+    static RELEASE: LazyLock<Release> = LazyLock::new(Release::build);
+    &RELEASE
 }
 
 /// What the report says of `name`.
@@ -127,7 +136,7 @@ fn assert_enforced(console: &str) {
 /// Everything that is refused before a kernel runs, and at last the good image.
 #[test]
 fn firmware_refuses_what_was_changed_and_starts_what_was_not() {
-    let release = Release::build();
+    let release = release();
     let state = release.state.as_path();
     let other = keys::make(state, "other");
     let file = |name: &str| state.join(name);
@@ -153,7 +162,7 @@ fn firmware_refuses_what_was_changed_and_starts_what_was_not() {
     }
     add("unsigned", &|to| tamper::strip(&release.uki, to));
     add("other-key", &|to| {
-        tamper::sign_again(&release.uki, &other, to)
+        tamper::sign_again(&release.uki, &other, to);
     });
     let revoking = file("revoking");
     add("revoked", &|to| {
@@ -208,7 +217,7 @@ fn firmware_refuses_what_was_changed_and_starts_what_was_not() {
 /// A machine in setup mode takes the keys of the image and ends where the others begin.
 #[test]
 fn a_machine_in_setup_mode_takes_the_keys_of_the_image() {
-    let release = Release::build();
+    let release = release();
     let console = console::listen(
         hullwright(&release.state)
             .args(["run", "--secure-boot=setup"])
