@@ -14,7 +14,7 @@ use crate::report::Progress;
 use crate::report::progress::{self, Form};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
-use crate::sign::Signers;
+use crate::sign::{Signers, Trust};
 use crate::stamp::Stamp;
 
 /// Link profiles into images.
@@ -56,6 +56,17 @@ pub struct BuildArguments {
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
+}
+
+impl BuildArguments {
+    /// Whose keys sign `profile`, or without one whose keys most likely signed a finished image.
+    pub fn trust(&self, profile: Option<&str>) -> Result<Trust> {
+        let loaded = profile.map(|name| self.profile.load(name)).transpose()?;
+        match loaded {
+            Some(loaded) => arguments::keys(self.keys.as_deref(), &loaded),
+            None => arguments::keys_or(self.keys.as_deref(), || Ok(None)),
+        }
+    }
 }
 
 impl Build {

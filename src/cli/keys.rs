@@ -23,6 +23,7 @@ enum Command {
     /// Make a set of keys in a new folder.
     #[command(after_help = "Example:\n  hullwright keys new keys --profile release")]
     New(New),
+    Vars(super::keys_vars::Vars),
     /// Print the fingerprint of the keys in a folder.
     Show {
         /// The folder.
@@ -61,6 +62,7 @@ impl Keys {
         let now = Stamp::from_seconds(environment::now());
         match &self.command {
             Command::New(command) => command.run(context, now),
+            Command::Vars(command) => command.run(context),
             Command::Show { dir } => {
                 fingerprint(&Trust::open(dir, now)?, context);
                 Ok(0)

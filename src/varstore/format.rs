@@ -11,10 +11,6 @@ pub const AUTHENTICATED_STORE: Uuid = uuid!("aaf32c78-947b-439a-a180-2e144ec3779
 /// `gEfiVariableGuid`, `Signature` of a store of firmware without Secure Boot.
 pub const PLAIN_STORE: Uuid = uuid!("ddcf3616-3275-4164-98b6-fe85707ffe7d");
 
-/// `EFI_GLOBAL_VARIABLE`: vendor of `PK` and `KEK`.
-pub const GLOBAL: Uuid = uuid!("8be4df61-93ca-11d2-aa0d-00e098032b8c");
-/// `EFI_IMAGE_SECURITY_DATABASE_GUID`: vendor of `db` and `dbx`.
-pub const IMAGE_SECURITY: Uuid = uuid!("d719b2cb-3d3a-4596-a3bc-dad00e67656f");
 /// `gEfiSecureBootEnableDisableGuid`: vendor of EDK2's switch `SecureBootEnable`.
 pub const SECURE_BOOT_ENABLE: Uuid = uuid!("f0a30bc7-af08-4556-99c4-001009c93a44");
 
@@ -22,11 +18,6 @@ pub const SECURE_BOOT_ENABLE: Uuid = uuid!("f0a30bc7-af08-4556-99c4-001009c93a44
 pub const NON_VOLATILE: u32 = 0x01;
 /// Readable until `ExitBootServices`.
 pub const BOOT_SERVICE: u32 = 0x02;
-/// Readable by the operating system.
-pub const RUNTIME: u32 = 0x04;
-/// Written only with a signature and a later time stamp.
-pub const TIME_BASED_AUTHENTICATED: u32 = 0x20;
-
 /// `EFI_FIRMWARE_VOLUME_HEADER.Signature`.
 pub const VOLUME_SIGNATURE: &[u8; 4] = b"_FVH";
 /// `EFI_FIRMWARE_VOLUME_HEADER` with one block map entry and the terminator.

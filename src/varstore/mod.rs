@@ -10,9 +10,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use enrol::{EnrolError, SignedVariable, enrol};
-pub use format::{
-    ADDED, BOOT_SERVICE, GLOBAL, IMAGE_SECURITY, NON_VOLATILE, RUNTIME, SECURE_BOOT_ENABLE,
-    TIME_BASED_AUTHENTICATED, Variable,
-};
+pub use enrol::{EnrolError, enrol};
+pub use format::Variable;
 pub use read::{VarStore, VarStoreError};

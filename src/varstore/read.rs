@@ -230,7 +230,7 @@ fn name_of(bytes: &[u8]) -> Option<String> {
     let (&0, name) = words.split_last()? else {
         return None;
     };
-    if bytes.len() % 2 != 0 || name.contains(&0) {
+    if !bytes.len().is_multiple_of(2) || name.contains(&0) {
         return None;
     }
     String::from_utf16(name).ok()
