@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
-use crate::sign::{self, Trust};
+use crate::sign::{self, Choice, Trust};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -86,4 +86,10 @@ pub fn keys(flag: Option<&Path>, loaded: &Loaded) -> Result<Trust> {
     };
     keys.check_allowed(loaded.profile.development)?;
     Ok(keys)
+}
+
+/// The value of `--signer`.
+pub fn signer(text: &str) -> Result<Choice, String> {
+    text.parse()
+        .map_err(|expected| format!("expected {expected}"))
 }
