@@ -45,8 +45,8 @@ pub struct Inputs<'a> {
     pub archive: &'a archive::Context,
     /// Whose image this is: certificates, and what enrols them.
     pub trust: &'a Trust,
-    /// Who signs.
-    pub signers: &'a Signers,
+    /// Who signs; nobody, where that comes later.
+    pub signers: Option<&'a Signers>,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -114,8 +114,8 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
     let cmdline = command_line(profile, &usr.verity.root_hash);
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
-    let loader = sign(inputs, assembled.boot.systemd_boot.read()?.into_owned())
-        .context("signing systemd-boot")?;
+    let loader = assembled.boot.systemd_boot.read()?.into_owned();
+    let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
     let disk = write_disk(inputs, &usr, &uki, loader, seed, out)?;
 
     let stage = progress.stage("manifest", None);
@@ -466,13 +466,19 @@ fn make_uki(
         ],
     )
     .context("assembling the UKI")?;
-    let uki = sign(inputs, uki).context("signing the UKI")?;
+    let os = &inputs.loaded.profile.os;
+    let purpose = format!("{}_{}.efi", os.id, os.version);
+    let uki = sign(inputs, uki, &purpose).context("signing the UKI")?;
     stage.add(uki.len() as u64);
     Ok(uki)
 }
 
-fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {
-    authenticode::sign(pe, &*inputs.signers.db)
+/// Signs, or reserves the place for a signature.
+fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
+    match inputs.signers {
+        Some(signers) => authenticode::sign_for(pe, &*signers.db, purpose),
+        None => authenticode::reserve(pe),
+    }
 }
 
 fn write_disk(

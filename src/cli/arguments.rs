@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
-use crate::sign::{self, Trust};
+use crate::sign::{self, Choice, Trust};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -94,4 +94,10 @@ pub fn keys_or(
         None => sign::keys::development(&environment::state_dir()?, now)
             .context("making development keys"),
     }
+}
+
+/// The value of `--signer`.
+pub fn signer(text: &str) -> Result<Choice, String> {
+    text.parse()
+        .map_err(|expected| format!("expected {expected}"))
 }

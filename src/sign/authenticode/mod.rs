@@ -37,8 +37,16 @@ pub use table::{PLACE, place, reserve};
 /// # Errors
 /// As [`reserve`]; the signer fails; the signature does not fit.
 pub fn sign(pe: Vec<u8>, signer: &dyn Signer) -> Result<Vec<u8>> {
+    sign_for(pe, signer, "")
+}
+
+/// The same; `purpose` tells the signer what it signs.
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_for(pe: Vec<u8>, signer: &dyn Signer, purpose: &str) -> Result<Vec<u8>> {
     let mut pe = reserve(pe)?;
-    let signature = signed_data(&digest(&pe)?, signer)?;
+    let signature = signed_data(&digest(&pe)?, signer, purpose)?;
     table::fill(&mut pe, &signature)?;
     Ok(pe)
 }
@@ -68,10 +76,10 @@ pub fn to_sign(pe: &[u8]) -> Result<ToSign> {
     })
 }
 
-fn signed_data(digest: &[u8; 32], signer: &dyn Signer) -> Result<Vec<u8>> {
+fn signed_data(digest: &[u8; 32], signer: &dyn Signer, purpose: &str) -> Result<Vec<u8>> {
     let message = Message::new(digest)?;
     let signature = signer
-        .sign_sha256(&message.to_sign()?)
+        .sign_for(&message.to_sign()?, purpose)
         .context("signing the image's digest")?;
     message.finish(signer.certificate(), signature)
 }
@@ -309,7 +317,7 @@ mod tests {
 
     #[test]
     fn firmware_finds_the_hash_algorithm_where_it_looks() {
-        let der = signed_data(&[0; 32], development_keys()).unwrap();
+        let der = signed_data(&[0; 32], development_keys(), "").unwrap();
         assert_eq!(der[1], 0x82);
         assert_eq!(der[32..41], *ID_SHA_256.as_bytes());
     }
@@ -320,7 +328,9 @@ mod tests {
         let signed = sign(image(), keys).unwrap();
         let checksum = 0x58 + optional::CHECKSUM..0x58 + optional::CHECKSUM + 4;
         let table = Pe::parse(&signed).unwrap().certificates().unwrap();
-        let der_len = signed_data(&digest(&signed).unwrap(), keys).unwrap().len();
+        let der_len = signed_data(&digest(&signed).unwrap(), keys, "")
+            .unwrap()
+            .len();
         let padding = table.start + 8 + der_len..table.end;
         for at in (0..table.start).step_by(7).chain(table.clone()) {
             // The embedded certificate is for the reader's convenience: verify() uses the given one.
