@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput};
 use crate::kernel::{self, ModuleIndex};
 use crate::package::{Compiler, PackageObject};
-use crate::profile::schema::SecureBootEnroll;
+use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
@@ -112,7 +112,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let modules = index_modules(&mut assembled, progress)?;
     let initrd = make_initrd(inputs, &assembled, &modules)?;
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
-    let cmdline = command_line(profile, &usr.verity.root_hash);
+    let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
     let loader = sign(inputs, assembled.boot.systemd_boot.read()?.into_owned())
         .context("signing systemd-boot")?;
@@ -297,6 +297,8 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
                 .iter()
                 .any(|end| path.name().ends_with(end))
         }),
+        locked_down: !profile.development,
+        signed_root_hash: profile.boot.verity_signature == VeritySignature::Require,
     };
     kernel::contract::ensure(version, &config.read()?, needs)
 }
@@ -409,21 +411,6 @@ impl std::io::Write for HashedFile {
     }
 }
 
-/// `usrhash=` finds both partitions of `/usr`; the rest is policy's and the profile's.
-fn command_line(profile: &Profile, root_hash: &Sha256) -> String {
-    let serial = profile.arch.traits().serial;
-    let mut words = vec![format!("usrhash={root_hash}")];
-    words.extend(policy::cmdline(profile));
-    words.extend(
-        profile
-            .kernel
-            .cmdline
-            .iter()
-            .map(|word| word.replace("{serial}", serial)),
-    );
-    words.join(" ")
-}
-
 fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
@@ -439,7 +426,7 @@ fn make_uki(
         .context("the tree has no /usr/lib/os-release")?
         .read()?;
     let vmlinuz = assembled.boot.vmlinuz.read()?;
-    let stub = assembled.boot.stub.read()?;
+    let stub = stub(&inputs.loaded.profile, &assembled.boot)?;
     let uki = uki::assemble(
         &stub,
         &[
@@ -469,6 +456,23 @@ fn make_uki(
     let uki = sign(inputs, uki).context("signing the UKI")?;
     stage.add(uki.len() as u64);
     Ok(uki)
+}
+
+/// The UKI's stub. In development SMBIOS may add words, as it may add credentials.
+fn stub(profile: &Profile, boot: &BootFiles) -> Result<Vec<u8>> {
+    let stub = boot.stub.read()?;
+    if profile.development {
+        return Ok(stub.into_owned());
+    }
+    uki::stub::harden(&stub).map_err(|error| {
+        Failure::new(
+            Kind::Audit,
+            format!("systemd's stub is not one that can be hardened: {error}"),
+        )
+        .hint("lock the version of systemd-boot-efi of the last good build (packages.include: systemd-boot-efi=VERSION)")
+        .hint("a newer systemd needs a look at src/uki/stub.rs of hullwright")
+        .into()
+    })
 }
 
 fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {

@@ -253,7 +253,9 @@ pub fn cmdline(text: &str) -> Result<(), String> {
                 .into(),
         );
     }
-    let key = text.split('=').next().unwrap_or(text);
+    // systemd reads `-` as `_`, and in the initrd a word with `rd.` as one without.
+    let key = text.split('=').next().unwrap_or(text).replace('-', "_");
+    let key = key.strip_prefix("rd.").unwrap_or(&key);
     for (owned, why) in [
         ("usrhash", "hullwright writes it: it is the hash of /usr"),
         ("root", "root is found by its partition type"),
@@ -267,10 +269,17 @@ pub fn cmdline(text: &str) -> Result<(), String> {
         ("systemd.verity", "verity can't be switched off"),
         ("systemd.verity_usr_data", "/usr is found by its hash"),
         ("systemd.verity_usr_hash", "/usr is found by its hash"),
+        (
+            "dm_verity.require_signatures",
+            "boot.verity_signature says whether the kernel asks for one",
+        ),
     ] {
         if key == owned {
             return Err(format!("no `{owned}=`: {why}"));
         }
+    }
+    if key == "systemd.verity_usr_options" && text.contains("root-hash-signature=") {
+        return Err("no `root-hash-signature=`: boot.verity_signature adds it".into());
     }
     expect(
         !text.is_empty()
@@ -619,6 +628,10 @@ mod tests {
                     "usrhash=1",
                     "root=/dev/sda",
                     "init=/bin/sh",
+                    "rd.systemd.verity=no",
+                    "systemd.verity-usr-data=/dev/sda2",
+                    "systemd.verity_usr_options=a,root-hash-signature=/x",
+                    "dm_verity.require_signatures=0",
                     "a\nb",
                     "{disk}",
                     "a=\"b c",

@@ -4,6 +4,7 @@
 pub mod format;
 pub mod read;
 pub mod sbat;
+pub mod stub;
 pub mod write;
 
 pub use read::{Pe, PeError};
