@@ -16,7 +16,7 @@ use crate::disk::{self, ContentSizes, ImageLayout, Role};
 use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
-use crate::initrd::{self, Initrd, InitrdInput};
+use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel::{self, ModuleIndex};
 use crate::package::{Compiler, PackageObject};
 use crate::profile::schema::{SecureBootEnroll, VeritySignature};
@@ -24,7 +24,7 @@ use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
 use crate::resolve::{Lock, obtain};
-use crate::sign::{Signers, Trust, authenticode};
+use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
 use crate::tree::policy::{self, PolicyInput, PolicyReport};
@@ -110,13 +110,18 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
 
     let modules = index_modules(&mut assembled, progress)?;
-    let initrd = make_initrd(inputs, &assembled, &modules)?;
+    let mut initrd = make_initrd(inputs, &assembled, &modules)?;
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
+    let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
+    if let Some(signature) = &signature {
+        root_hash_signature::append(&mut initrd.bytes, Some(&signature.p7s))?;
+    }
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
     let loader = sign(inputs, assembled.boot.systemd_boot.read()?.into_owned())
         .context("signing systemd-boot")?;
-    let disk = write_disk(inputs, &usr, &uki, loader, seed, out)?;
+    let partition = signature.as_ref().map(|signature| &*signature.partition);
+    let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
 
     let stage = progress.stage("manifest", None);
     let uki_name = format!("{}_{}.efi", profile.os.id, profile.os.version);
@@ -411,6 +416,37 @@ impl std::io::Write for HashedFile {
     }
 }
 
+/// The signature of the root hash, in both its forms.
+struct RootHashSignature {
+    p7s: Vec<u8>,
+    partition: Vec<u8>,
+}
+
+/// Signs the root hash where the profile asks for it.
+fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<RootHashSignature>> {
+    if inputs.loaded.profile.boot.verity_signature == VeritySignature::Off {
+        return Ok(None);
+    }
+    let (Some(signer), Some(certificate)) = (
+        inputs.signers.verity.as_deref(),
+        inputs.trust.certificate(sign::Role::Verity),
+    ) else {
+        return Err(Failure::new(
+            Kind::Keys,
+            format!(
+                "the profile has `boot.verity_signature: require`, and the keys in {} have no verity key",
+                inputs.trust.dir().display()
+            ),
+        )
+        .hint("make a whole set with `hullwright keys new DIR`, or leave boot.verity_signature out")
+        .into());
+    };
+    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
+    let size = verity::signature::PARTITION_SIZE;
+    let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
+    Ok(Some(RootHashSignature { p7s, partition }))
+}
+
 fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
@@ -482,6 +518,7 @@ fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {
 fn write_disk(
     inputs: &Inputs<'_>,
     usr: &Usr,
+    signature: Option<&[u8]>,
     uki: &[u8],
     loader: Vec<u8>,
     seed: Seed,
@@ -515,7 +552,7 @@ fn write_disk(
         ContentSizes {
             usr: usr.image_size,
             verity: usr.verity.size,
-            signature: 0,
+            signature: signature.map_or(0, <[u8]>::len) as u64,
             uki: uki.len() as u64,
             esp_other: esp::required_bytes(&others, profile.disk.esp.0),
         },
@@ -548,7 +585,7 @@ fn write_disk(
                 path: &usr.hashes,
                 sha256: Some(usr.hashes_sha256),
             },
-            signature: None,
+            signature,
         },
         &disk::Identity {
             os_id: &os.id,

@@ -1,5 +1,7 @@
 //! What a single value of a profile may look like. Each check says what it expected.
 
+use crate::base64;
+
 /// The outcome of a check: nothing, or what was expected.
 pub type Check = fn(&str) -> Result<(), String>;
 
@@ -370,7 +372,7 @@ pub fn ssh_key(text: &str) -> Result<(), String> {
         ));
     }
     // RFC 4253, 6.6: the blob begins with the length and text of the type.
-    let good = decode_base64(blob).is_some_and(|bytes| {
+    let good = base64::decode(blob).is_some_and(|bytes| {
         let length = (kind.len() as u32).to_be_bytes();
         bytes.len() > 4 + kind.len() + 16
             && bytes.starts_with(&length)
@@ -380,34 +382,6 @@ pub fn ssh_key(text: &str) -> Result<(), String> {
         good && one_line(text),
         "a public key whose base64 part matches its type; it may have been cut off",
     )
-}
-
-/// Strict base64 with padding (RFC 4648, 4).
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.trim_end_matches('=');
-    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0_u32, 0);
-    for b in body.bytes() {
-        let value = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(out)
 }
 
 /// Types of systemd's units.

@@ -1,7 +1,9 @@
 //! The kernel's command line.
 
 use crate::digest::Sha256;
+use crate::initrd::root_hash_signature;
 use crate::profile::Profile;
+use crate::profile::schema::VeritySignature;
 
 /// Switches of every image that is not for development.
 const PRODUCTION: [&str; 3] = [
@@ -25,7 +27,36 @@ pub fn cmdline(profile: &Profile, root_hash: &Sha256) -> String {
     }
     let own = profile.kernel.cmdline.iter();
     words.extend(own.map(|word| word.replace("{serial}", serial)));
+    if profile.boot.verity_signature == VeritySignature::Require {
+        require_signature(&mut words);
+    }
     words.join(" ")
+}
+
+/// The options of the verity device of `/usr`, of which systemd takes the last word alone.
+const OPTIONS: &str = "systemd.verity_usr_options";
+
+/// Gives systemd-veritysetup the signature, and makes the kernel ask for one: without the module's
+/// parameter it checks one that it is given, and takes a device without.
+fn require_signature(words: &mut Vec<String>) {
+    let mut options = Vec::new();
+    words.retain(|word| {
+        let Some((key, value)) = word.split_once('=') else {
+            return true;
+        };
+        let ours = key.replace('-', "_") == OPTIONS;
+        if ours {
+            // The last one would win.
+            options = vec![value.to_owned()];
+        }
+        !ours
+    });
+    options.push(format!(
+        "root-hash-signature=/{}",
+        root_hash_signature::PATH
+    ));
+    words.push(format!("{OPTIONS}={}", options.join(",")));
+    words.push("dm_verity.require_signatures=1".into());
 }
 
 #[cfg(test)]
@@ -55,6 +86,27 @@ mod tests {
             line(&format!("development: true\narch: arm64\n{text}")),
             " rw console=ttyAMA0,115200"
         );
+    }
+
+    #[test]
+    fn the_signature_joins_the_profiles_options() {
+        let start =
+            "boot: {verity_signature: require}\ndevelopment: true\nkernel: {package: xx, cmdline: ";
+        let path = "root-hash-signature=/usr/lib/hullwright/usr.p7s";
+        let end = "dm_verity.require_signatures=1";
+        for (own, wanted) in [
+            ("[]", format!(" systemd.verity_usr_options={path} {end}")),
+            (
+                "[systemd.verity_usr_options=panic-on-corruption, rw]",
+                format!(" rw systemd.verity_usr_options=panic-on-corruption,{path} {end}"),
+            ),
+            (
+                "[systemd.verity-usr-options=a, systemd.verity_usr_options=b]",
+                format!(" systemd.verity_usr_options=b,{path} {end}"),
+            ),
+        ] {
+            assert_eq!(line(&format!("{start}{own}}}\n")), wanted);
+        }
     }
 
     #[test]
