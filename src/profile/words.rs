@@ -1,6 +1,26 @@
 //! Words of the kernel's command line that no image for production may have, wherever they come
 //! from: the profile, or an addon that is added on a node.
 
+/// The words of a line, as the kernel and systemd cut it: at spaces outside of double quotes.
+#[must_use]
+pub fn split(line: &str) -> Vec<&str> {
+    let mut quoted = false;
+    line.split(|c: char| {
+        quoted ^= c == '"';
+        c.is_ascii_whitespace() && !quoted
+    })
+    .filter(|word| !word.is_empty())
+    .collect()
+}
+
+/// Checks that a word is well formed, and not one that hullwright writes itself.
+///
+/// # Errors
+/// What was expected.
+pub fn check(word: &str) -> Result<(), String> {
+    super::checks::cmdline(word)
+}
+
 /// Why a word is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -87,6 +107,17 @@ pub fn refusal(word: &str) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_cut_as_the_kernel_does() {
+        for (line, words) in [
+            ("", &[][..]),
+            ("  a  b=c ", &["a", "b=c"]),
+            ("a=\"b c\" \"d e=f\"", &["a=\"b c\"", "\"d e=f\""]),
+        ] {
+            assert_eq!(split(line), words, "{line}");
+        }
+    }
 
     #[test]
     fn words_are_known_however_they_are_spelled() {

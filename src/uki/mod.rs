@@ -1,6 +1,7 @@
 //! Unified kernel images: systemd-stub with the kernel, the initrd and their descriptions appended
 //! as PE sections (UAPI specification "Unified Kernel Image").
 
+pub mod addon;
 pub mod format;
 pub mod read;
 pub mod sbat;
