@@ -4,6 +4,7 @@
 
 pub mod arch;
 pub mod archive;
+pub mod base64;
 pub mod build;
 pub mod cli;
 pub mod digest;
@@ -25,4 +26,6 @@ pub mod stamp;
 pub mod store;
 pub mod tree;
 pub mod uki;
+pub mod varstore;
 pub mod verity;
+pub mod words;

@@ -23,6 +23,7 @@ enum Command {
     Check(look::Check),
     Rotate(change::Rotate),
     Revoke(change::Revoke),
+    Vars(super::keys_vars::Vars),
 }
 
 impl Keys {
@@ -35,6 +36,7 @@ impl Keys {
             Command::Check(command) => command.run(context, now),
             Command::Rotate(command) => command.run(context, now),
             Command::Revoke(command) => command.run(context, now),
+            Command::Vars(command) => command.run(context),
         }
     }
 }

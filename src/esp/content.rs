@@ -1,6 +1,8 @@
 //! What is on the EFI system partition, and where.
 
 use crate::arch::Arch;
+use crate::profile::schema::SecureBootEnroll;
+use crate::sign::Enrolment;
 
 /// Directory of unified kernel images (Boot Loader Specification, type 2).
 pub const UKI_DIR: &str = "EFI/Linux";
@@ -33,11 +35,32 @@ pub fn boot_loader_paths(arch: Arch) -> [String; 2] {
     ]
 }
 
-/// `loader/loader.conf`. The command line in a UKI is signed, so there is nothing to edit, and keys
-/// are enrolled by who owns the machine, not by booting a disk.
+/// `loader/loader.conf`. The command line in a UKI is signed, so there is nothing to edit; whether a
+/// disk may enrol its keys is the profile's to say.
 #[must_use]
-pub fn loader_conf(timeout: u32) -> String {
-    format!("timeout {timeout}\neditor no\nsecure-boot-enroll off\n")
+pub fn loader_conf(timeout: u32, enroll: SecureBootEnroll) -> String {
+    format!(
+        "timeout {timeout}\neditor no\nsecure-boot-enroll {}\n",
+        enroll.word()
+    )
+}
+
+/// Where systemd-boot finds signed variables: of the folders below `loader/keys`, `auto` is the one
+/// that `if-safe` and `force` enrol (systemd-boot(7), "Files").
+pub const KEYS_DIR: &str = "loader/keys/auto";
+
+/// The files of [`KEYS_DIR`], path and content.
+#[must_use]
+pub fn enrolment(of: &Enrolment) -> Vec<(String, &[u8])> {
+    [
+        ("PK", Some(&of.pk)),
+        ("KEK", Some(&of.kek)),
+        ("db", Some(&of.db)),
+        ("dbx", of.dbx.as_ref()),
+    ]
+    .into_iter()
+    .filter_map(|(name, data)| Some((format!("{KEYS_DIR}/{name}.auth"), data?.as_slice())))
+    .collect()
 }
 
 #[cfg(test)]
@@ -55,5 +78,38 @@ mod tests {
             boot_loader_paths(Arch::Arm64),
             ["EFI/BOOT/BOOTAA64.EFI", "EFI/systemd/systemd-bootaa64.efi"]
         );
+    }
+    #[test]
+    fn the_boot_loader_is_told_to_enrol_what_lies_beside_it() {
+        let words = [
+            (SecureBootEnroll::Off, "off"),
+            (SecureBootEnroll::Manual, "manual"),
+            (SecureBootEnroll::IfSafe, "if-safe"),
+            (SecureBootEnroll::Force, "force"),
+        ];
+        for (policy, word) in words {
+            let conf = loader_conf(5, policy);
+            assert_eq!(
+                conf,
+                format!("timeout 5\neditor no\nsecure-boot-enroll {word}\n")
+            );
+        }
+        let mut variables = Enrolment {
+            pk: b"p".to_vec(),
+            kek: b"k".to_vec(),
+            db: b"d".to_vec(),
+            dbx: None,
+        };
+        let paths = |of: &Enrolment| -> Vec<_> {
+            enrolment(of).into_iter().map(|(path, _)| path).collect()
+        };
+        let three = [
+            "loader/keys/auto/PK.auth",
+            "loader/keys/auto/KEK.auth",
+            "loader/keys/auto/db.auth",
+        ];
+        assert_eq!(paths(&variables), three);
+        variables.dbx = Some(b"x".to_vec());
+        assert_eq!(paths(&variables)[3], "loader/keys/auto/dbx.auth");
     }
 }

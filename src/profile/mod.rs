@@ -17,13 +17,14 @@ mod show;
 mod source;
 mod table;
 mod typing;
+pub mod words;
 mod yaml;
 
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
 pub use load::{LoadRequest, Loaded, load, parse_bytes};
 pub use reference::reference;
 pub use scaffold::scaffold;
-pub use schema::Profile;
+pub use schema::{Profile, SignTime};
 pub use show::LeafOrigin;
 
 /// The name of arguments among the sources.

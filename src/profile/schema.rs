@@ -46,6 +46,23 @@ pub struct Profile {
     /// Folder with signing keys, relative to the profile.
     #[serde(default)]
     pub keys: Option<PathBuf>,
+    /// Who signs: `file`, `command:PROGRAM [ARG…]` or a `pkcs11:` URI; absent: `file`.
+    #[serde(default)]
+    pub signer: Option<String>,
+    /// When the image is signed.
+    #[serde(default)]
+    pub sign: SignTime,
+}
+
+/// When an image is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignTime {
+    /// While it is built.
+    #[default]
+    Now,
+    /// By `hullwright sign`; the build sees certificates only.
+    Later,
 }
 
 const fn default_arch() -> Arch {
@@ -340,6 +357,49 @@ pub struct Boot {
     pub timeout: u32,
     /// Tries before a new UKI is given up.
     pub tries: u32,
+    /// Whether systemd-boot enrols the keys of the ESP in firmware that has none.
+    pub secure_boot_enroll: SecureBootEnroll,
+    /// Whether the kernel asks for a signature of the root hash of `/usr`.
+    pub verity_signature: VeritySignature,
+}
+
+/// `secure-boot-enroll` of loader.conf(5): what systemd-boot does where firmware is in setup mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecureBootEnroll {
+    /// Nothing; the ESP carries no keys.
+    #[default]
+    Off,
+    /// A menu entry enrols.
+    Manual,
+    /// Enrols by itself in a virtual machine, elsewhere by a menu entry.
+    IfSafe,
+    /// Enrols by itself, after a countdown on hardware.
+    Force,
+}
+
+impl SecureBootEnroll {
+    /// The word in `loader.conf`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Manual => "manual",
+            Self::IfSafe => "if-safe",
+            Self::Force => "force",
+        }
+    }
+}
+
+/// What the kernel asks for besides the root hash in the signed command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VeritySignature {
+    /// Nothing more.
+    #[default]
+    Off,
+    /// A PKCS#7 signature of every root hash, by a certificate in firmware's `db`.
+    Require,
 }
 
 impl Default for Boot {
@@ -347,6 +407,8 @@ impl Default for Boot {
         Self {
             timeout: 0,
             tries: 3,
+            secure_boot_enroll: SecureBootEnroll::Off,
+            verity_signature: VeritySignature::Off,
         }
     }
 }

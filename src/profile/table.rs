@@ -175,6 +175,19 @@ pub static PROFILE: Record = Record {
             "Folder with the signing keys. `--keys` and `HULLWRIGHT_KEYS` come first; without any \
              of them a development key is made on first use.",
         ),
+        text(
+            "signer",
+            checks::signer,
+            "Who signs: `file` (the default: private keys beside the certificates), \
+             `command:PROGRAM [ARG…]`, or a `pkcs11:` URI; `--signer` comes first. A PROGRAM with a \
+             `/` that is not absolute is relative to this file. See [signers](signers.md).",
+        ),
+        field(
+            "sign",
+            Shape::Choice(&["now", "later"]),
+            "`later`: the build opens no private key and reserves places for the signatures, which \
+             `hullwright sign` fills. `--sign` comes first.",
+        ),
     ],
 };
 
@@ -538,6 +551,19 @@ static BOOT: Record = Record {
             "tries",
             Shape::Integer { least: 1, most: 99 },
             "Boots after which a UKI that never came up healthy is given up.",
+        ),
+        field(
+            "secure_boot_enroll",
+            Shape::Choice(&["off", "manual", "if-safe", "force"]),
+            "What systemd-boot does with the key set's signed variables where firmware is in setup \
+             mode: nothing, offer a menu entry, enrol by itself in a virtual machine, or enrol by \
+             itself everywhere. With `off` the ESP does not carry them.",
+        ),
+        field(
+            "verity_signature",
+            Shape::Choice(&["off", "require"]),
+            "`require`: the kernel takes no verity device whose root hash is not signed by a key in \
+             firmware's `db`, so the image boots with Secure Boot on or not at all.",
         ),
     ],
 };

@@ -13,6 +13,7 @@ use super::accel::Accelerator;
 use super::firmware::Firmware;
 use super::qmp::Qmp;
 use crate::arch::Arch;
+use crate::base64;
 use crate::failure::{Failure, Kind};
 
 /// Where the guest's serial console goes.
@@ -65,6 +66,8 @@ pub struct Hardware {
     pub forwards: Vec<Forward>,
     /// systemd credentials by name, handed over in SMBIOS strings of type 11.
     pub credentials: Vec<(String, Vec<u8>)>,
+    /// Further arguments of QEMU's, passed on as they are.
+    pub extra: Vec<OsString>,
 }
 
 /// Guests that a signal handler has to end, because nothing is dropped when a process exits.
@@ -213,10 +216,7 @@ fn arguments(
 ) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
-    add(match hardware.arch {
-        Arch::X86_64 => &["-machine", "q35"],
-        Arch::Arm64 => &["-machine", "virt"],
-    });
+    add(firmware.machine());
     add(&accelerator.arguments());
     add(&[
         "-m",
@@ -241,12 +241,13 @@ fn arguments(
         "-device",
         "virtio-net-pci,netdev=net0,romfile=",
     ]);
-    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+    // Not the first index, so that `extra` can put others before it.
+    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=100"]);
     for (name, value) in &hardware.credentials {
         add(&["-smbios"]);
         add(&[&format!(
             "type=11,value=io.systemd.credential.binary:{name}={}",
-            base64(value)
+            base64::encode(value)
         )]);
     }
     let pairs: [(&str, OsString); 5] = [
@@ -285,45 +286,13 @@ fn arguments(
         all.push(option.into());
         all.push(value);
     }
+    all.extend(hardware.extra.iter().cloned());
     all
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group
-            .iter()
-            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for i in 0..4 {
-            if i <= group.len() {
-                out.push(DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char);
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_padded_as_in_rfc_4648() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn forwards_are_two_ports() {

@@ -11,7 +11,7 @@ use hullwright::disk::write::{Extent, disk_hash};
 use hullwright::profile::{LoadRequest, load};
 use hullwright::report::Manifest;
 use hullwright::resolve::Lock;
-use hullwright::sign::{Signers, Trust, no_passphrase};
+use hullwright::sign::Trust;
 use hullwright::store::Store;
 use hullwright::tree::{Tree, TreePath};
 
@@ -59,7 +59,7 @@ fn usr() -> &'static Tree {
                 keyrings: &archive::Keyrings::new(),
                 archive: &context,
                 trust: &trust,
-                signers: &Signers::files(&trust, &no_passphrase).unwrap(),
+                signers: None,
                 stamp: lock.stamp,
                 output: &fixture.root.join("never"),
                 sync: false,

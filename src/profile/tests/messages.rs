@@ -15,6 +15,9 @@ fn arguments_that_are_wrong_say_how_to_write_them() {
         "extends=qemu",
         "os=[",
         "kernel.initrd_modules=[a b]",
+        "signer=hsm",
+        "signer=pkcs11:token=x",
+        "sign=never",
     ] {
         text.push_str(&folder.error("a.yaml", &[set]));
         text.push_str("\n----\n");
@@ -65,6 +68,24 @@ command line:1:24: `kernel.initrd_modules[0]` is `a b`; expected a module's name
   |
 1 | kernel.initrd_modules=[a b]
   |                        ^^^
+----
+command line:1:8: `signer` is `hsm`; expected `file`, `command:PROGRAM [ARG…]` or a URI that begins with `pkcs11:`
+ --> command line:1:8
+  |
+1 | signer=hsm
+  |        ^^^
+----
+command line:1:8: `signer` is `pkcs11:token=x`; expected the module to load in the PKCS #11 URI: `?module-path=/usr/lib/….so`
+ --> command line:1:8
+  |
+1 | signer=pkcs11:token=x
+  |        ^^^^^^^^^^^^^^
+----
+command line:1:6: `sign` is `never`; expected one of `now`, `later`
+ --> command line:1:6
+  |
+1 | sign=never
+  |      ^^^^^
 ----
 "#);
 }
@@ -334,7 +355,7 @@ fn rules_between_values_are_kept() {
         text.push_str("\n----\n");
     }
     text.push_str(&error_of(
-        "os: {id: a, name: A, version: 1}\nkernel: {package: xx, cmdline: [systemd.debug-shell=1]}\n",
+        "os: {id: a, name: A, version: 1}\nkernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}\n",
     ));
     insta::assert_snapshot!(text, @r#"
 profile.yaml:3:44: `root` would need no password; only development profiles may have that
@@ -417,9 +438,15 @@ profile.yaml:3:13: the ESP has 8 MiB; FAT32 with two UKIs needs at least 64 MiB
 profile.yaml:2:33: `systemd.debug-shell=1` opens a way in; only development profiles may have it
  --> profile.yaml:2:33
   |
-2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1]}
+2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
   |                                 ^^^^^^^^^^^^^^^^^^^^^
-hint: extend `dev` in a profile that is for development only
+  hint: extend `dev` in a profile that is for development only
+error: profile.yaml:2:57: `lockdown=none` undoes the kernel's lockdown; only development profiles may have it
+ --> profile.yaml:2:57
+  |
+2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
+  |                                                        ^^^^^^^^^^^^^
+  hint: extend `dev` in a profile that is for development only
 "#);
     let development = format!(
         "{LEAST}development: true\nroot: {{users: [{{name: root, password_hash: \"\"}}]}}\n"
