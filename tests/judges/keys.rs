@@ -116,7 +116,7 @@ fn signature_lists_and_signed_variables_are_those_of_efitools() {
 #[test]
 fn digests_of_images_are_listed_as_efitools_lists_them() {
     let scratch = Scratch::new();
-    let image = Path::new("/usr/lib/efitools/x86_64-linux-gnu/HashTool.efi");
+    let image = Path::new("/usr/lib/efitools/x86_64-linux-gnu/HelloWorld.efi");
     let theirs = scratch.path("theirs.esl");
     good(tool("hash-to-efi-sig-list").arg(image).arg(&theirs));
     let digest = keys::image_digest(&read(image)).unwrap();
@@ -145,6 +145,8 @@ fn variables_that_sbvarsign_signed_verify() {
             .arg(scratch.keys("db.key"))
             .arg("--cert")
             .arg(scratch.keys("db.crt"))
+            // Without these it signs for appending, too.
+            .args(["--attr", "NON_VOLATILE,BOOTSERVICE_ACCESS,RUNTIME_ACCESS"])
             .arg("--output")
             .arg(&out)
             .arg("db")
