@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{good, hullwright, tool};
 
-/// A whole set of release keys in `state/name`.
-pub fn make(state: &Path, name: &str) -> PathBuf {
+/// A whole set of keys in `state/name`, for `purpose`: `release` or `dev`.
+pub fn make(state: &Path, name: &str, purpose: &str) -> PathBuf {
     let dir = state.join(name);
     good(hullwright(state).args(["keys", "new"]).arg(&dir).args([
         "--profile",
