@@ -16,15 +16,15 @@ use crate::disk::{self, ContentSizes, ImageLayout, Role};
 use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
-use crate::initrd::{self, Initrd, InitrdInput};
+use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel::{self, ModuleIndex};
 use crate::package::{Compiler, PackageObject};
-use crate::profile::schema::SecureBootEnroll;
+use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
 use crate::resolve::{Lock, obtain};
-use crate::sign::{Signers, Trust, authenticode};
+use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
 use crate::tree::policy::{self, PolicyInput, PolicyReport};
@@ -110,13 +110,18 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
 
     let modules = index_modules(&mut assembled, progress)?;
-    let initrd = make_initrd(inputs, &assembled, &modules)?;
+    let mut initrd = make_initrd(inputs, &assembled, &modules)?;
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
-    let cmdline = command_line(profile, &usr.verity.root_hash);
+    let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
+    let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
+    if let Some(signature) = &signature {
+        root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
+    }
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
     let loader = assembled.boot.systemd_boot.read()?.into_owned();
     let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
-    let disk = write_disk(inputs, &usr, &uki, loader, seed, out)?;
+    let partition = signature.as_ref().map(|signature| &*signature.partition);
+    let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
 
     let stage = progress.stage("manifest", None);
     let uki_name = format!("{}_{}.efi", profile.os.id, profile.os.version);
@@ -297,6 +302,8 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
                 .iter()
                 .any(|end| path.name().ends_with(end))
         }),
+        locked_down: !profile.development,
+        signed_root_hash: profile.boot.verity_signature == VeritySignature::Require,
     };
     kernel::contract::ensure(version, &config.read()?, needs)
 }
@@ -409,19 +416,42 @@ impl std::io::Write for HashedFile {
     }
 }
 
-/// `usrhash=` finds both partitions of `/usr`; the rest is policy's and the profile's.
-fn command_line(profile: &Profile, root_hash: &Sha256) -> String {
-    let serial = profile.arch.traits().serial;
-    let mut words = vec![format!("usrhash={root_hash}")];
-    words.extend(policy::cmdline(profile));
-    words.extend(
-        profile
-            .kernel
-            .cmdline
-            .iter()
-            .map(|word| word.replace("{serial}", serial)),
-    );
-    words.join(" ")
+/// The signature of the root hash, in both its forms.
+struct RootHashSignature {
+    /// Nothing where it is signed later.
+    p7s: Option<Vec<u8>>,
+    partition: Vec<u8>,
+}
+
+/// Signs the root hash where the profile asks for it.
+fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<RootHashSignature>> {
+    if inputs.loaded.profile.boot.verity_signature == VeritySignature::Off {
+        return Ok(None);
+    }
+    let Some(certificate) = inputs.trust.certificate(sign::Role::Verity) else {
+        return Err(Failure::new(
+            Kind::Keys,
+            format!(
+                "the profile has `boot.verity_signature: require`, and the keys in {} have no verity key",
+                inputs.trust.dir().display()
+            ),
+        )
+        .hint("make a whole set with `hullwright keys new DIR`, or leave boot.verity_signature out")
+        .into());
+    };
+    let size = verity::signature::PARTITION_SIZE;
+    let Some(signer) = inputs.signers.and_then(|signers| signers.verity.as_deref()) else {
+        return Ok(Some(RootHashSignature {
+            p7s: None,
+            partition: vec![0; size],
+        }));
+    };
+    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
+    let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
+    Ok(Some(RootHashSignature {
+        p7s: Some(p7s),
+        partition,
+    }))
 }
 
 fn make_uki(
@@ -439,7 +469,7 @@ fn make_uki(
         .context("the tree has no /usr/lib/os-release")?
         .read()?;
     let vmlinuz = assembled.boot.vmlinuz.read()?;
-    let stub = assembled.boot.stub.read()?;
+    let stub = stub(&inputs.loaded.profile, &assembled.boot)?;
     let uki = uki::assemble(
         &stub,
         &[
@@ -473,6 +503,23 @@ fn make_uki(
     Ok(uki)
 }
 
+/// The UKI's stub. In development SMBIOS may add words, as it may add credentials.
+fn stub(profile: &Profile, boot: &BootFiles) -> Result<Vec<u8>> {
+    let stub = boot.stub.read()?;
+    if profile.development {
+        return Ok(stub.into_owned());
+    }
+    uki::stub::harden(&stub).map_err(|error| {
+        Failure::new(
+            Kind::Audit,
+            format!("systemd's stub is not one that can be hardened: {error}"),
+        )
+        .hint("lock the version of systemd-boot-efi of the last good build (packages.include: systemd-boot-efi=VERSION)")
+        .hint("a newer systemd needs a look at src/uki/stub.rs of hullwright")
+        .into()
+    })
+}
+
 /// Signs, or reserves the place for a signature.
 fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
     match inputs.signers {
@@ -484,6 +531,7 @@ fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
 fn write_disk(
     inputs: &Inputs<'_>,
     usr: &Usr,
+    signature: Option<&[u8]>,
     uki: &[u8],
     loader: Vec<u8>,
     seed: Seed,
@@ -517,7 +565,7 @@ fn write_disk(
         ContentSizes {
             usr: usr.image_size,
             verity: usr.verity.size,
-            signature: 0,
+            signature: signature.map_or(0, <[u8]>::len) as u64,
             uki: uki.len() as u64,
             esp_other: esp::required_bytes(&others, profile.disk.esp.0),
         },
@@ -550,7 +598,7 @@ fn write_disk(
                 path: &usr.hashes,
                 sha256: Some(usr.hashes_sha256),
             },
-            signature: None,
+            signature,
         },
         &disk::Identity {
             os_id: &os.id,

@@ -4,6 +4,7 @@
 
 pub mod arch;
 pub mod archive;
+pub mod base64;
 pub mod build;
 pub mod cli;
 pub mod digest;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each an argument struct and a thin call into the library.
 
+mod addon;
 mod arguments;
 mod build;
 mod check;
@@ -83,6 +84,7 @@ enum Command {
     Check(check::Check),
     Profile(profile::ProfileCommand),
     Keys(keys::Keys),
+    Addon(addon::AddonCommand),
     Completions(completions::Completions),
 }
 
@@ -165,6 +167,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Check(command) => command.run(context),
         Command::Profile(command) => command.run(context),
         Command::Keys(command) => command.run(context),
+        Command::Addon(command) => command.run(context),
         Command::Completions(command) => command.run(),
     }
 }

@@ -181,4 +181,26 @@ mod tests {
             );
         }
     }
+    #[test]
+    fn nothing_in_the_list_reads_what_the_stub_takes_from_the_esp() {
+        // systemd-stub(7), "Files": credentials and extension images land in /.extra. Libraries name
+        // it too, but act on it for these programs only; PID 1 is told not to.
+        let readers = [
+            "systemd-confext",
+            "systemd-creds",
+            "systemd-pcr",
+            "systemd-sysext",
+            "systemd-sysusers",
+            "systemd-stub",
+            "systemd-tpm2",
+        ];
+        let contents = Contents::shipped().unwrap();
+        let own = OWN_FILES.iter().map(|(path, ..)| (*path).to_owned());
+        for path in contents.demanded().into_iter().chain(own) {
+            assert!(!readers.iter().any(|r| path.contains(r)), "{path}");
+        }
+        for (path, _, text) in OWN_FILES {
+            assert!(!text.contains("/.extra"), "{path}");
+        }
+    }
 }

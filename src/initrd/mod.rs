@@ -4,7 +4,8 @@
 //! what to take is data (`profiles/initrd/contents.yaml`); libraries follow from the binaries
 //! ([`libraries`]), modules from their dependencies. The result is a few cpio archives, each in a
 //! zstd frame of its own: the kernel unpacks them one after the other, and they compress in
-//! parallel.
+//! parallel. What is signed after the rest is settled comes last, in a place of its own
+//! ([`root_hash_signature`]).
 
 mod collect;
 mod contents;
@@ -13,6 +14,7 @@ pub mod elf;
 mod libraries;
 mod modules;
 mod pack;
+pub mod root_hash_signature;
 
 use anyhow::{Context, Result};
 

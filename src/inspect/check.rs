@@ -98,6 +98,7 @@ fn check_slot(slot: &Slot, expected: &Sha256) -> Result<u64> {
 pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>> {
     let mut out = Vec::new();
     let mut roots = Vec::new();
+    let mut ukis = Vec::new();
     for place in subject.program_places()? {
         let program = match subject.program(place.clone()) {
             Ok(program) => program,
@@ -120,6 +121,12 @@ pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>
             && let Some(hash) = root_hash(&pe)
         {
             roots.push(hash);
+            if let Err(error) = super::root_hash::check_uki(&pe) {
+                let what = format!("root hash's signature in {place}");
+                let problem = Some(format!("{error:#}"));
+                out.push(Checked { what, problem });
+            }
+            ukis.push(program.data.clone());
         }
         let what = format!("signature of {place}");
         out.push(Checked { what, problem });
@@ -133,6 +140,7 @@ pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>
         let problem = match wanted {
             None => Some("no UKI with a good signature names a root hash; see --root-hash".into()),
             Some(wanted) => check_slot(slot, &wanted)
+                .and_then(|_| super::root_hash::check_slot(slot, &wanted, &ukis))
                 .err()
                 .map(|error| format!("{error:#}")),
         };

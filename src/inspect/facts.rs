@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::root_hash::{self, DocumentFacts};
 use super::subject::{Program, Slot, Subject};
 use super::{EspVolume, NodeKind, list};
 use crate::arch::{Arch, ESP_TYPE};
@@ -90,6 +91,9 @@ pub struct ProgramFacts {
     /// `usrhash=` of its command line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usrhash: Option<Sha256>,
+    /// Bytes of the signature of that root hash in its initrd; 0 where the place waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_hash_signature: Option<usize>,
 }
 
 /// A hash device.
@@ -105,6 +109,9 @@ pub struct VerityFacts {
     pub root_hash: Option<Sha256>,
     /// Programs whose command line has this root hash.
     pub trusted_by: Vec<String>,
+    /// What the signature partition says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<DocumentFacts>,
     /// Whether the partitions' PARTUUIDs are those that the root hash asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partuuids_match: Option<bool>,
@@ -223,6 +230,7 @@ fn program_facts(program: &Program) -> Result<ProgramFacts> {
         sections: sections.collect(),
         signatures: signatures(&program.data)?,
         usrhash: root_hash(&pe),
+        root_hash_signature: root_hash::of_uki(&pe).map(<[u8]>::len),
     })
 }
 
@@ -242,6 +250,12 @@ fn verity_facts(slot: &Slot, programs: &[ProgramFacts]) -> Result<Option<VerityF
         uuid: superblock.uuid.to_string(),
         data_size: superblock.data_blocks.saturating_mul(u64::from(BLOCK)),
         salt: hex(&superblock.salt),
+        signature: root_hash::of_slot(slot)
+            .context("reading the signature partition")?
+            .map(|document| DocumentFacts {
+                root_hash: document.root_hash,
+                certificate: document.certificate_fingerprint,
+            }),
         trusted_by: trusted.map(|program| program.place.clone()).collect(),
         partuuids_match: match (slot.partuuids, root_hash) {
             (Some(ids), Some(hash)) => Some(ids == usr_partuuids(&hash)),
@@ -395,6 +409,15 @@ impl fmt::Display for ProgramFacts {
         if self.signatures.is_empty() {
             writeln!(f, "  not signed")?;
         }
+        match self.root_hash_signature {
+            Some(0) => writeln!(f, "  a place for the signature of the root hash, empty")?,
+            Some(len) => writeln!(
+                f,
+                "  a signature of the root hash, {}",
+                human_size(len as u64)
+            )?,
+            None => {}
+        }
         Ok(())
     }
 }
@@ -421,6 +444,12 @@ impl fmt::Display for SlotFacts {
         writeln!(f, "  verity over {}", human_size(verity.data_size))?;
         if let Some(hash) = verity.root_hash {
             writeln!(f, "    root hash {hash}")?;
+        }
+        if let Some(signature) = &verity.signature {
+            writeln!(f, "    signed by certificate {}", signature.certificate)?;
+            if Some(signature.root_hash) != verity.root_hash {
+                writeln!(f, "    BUT of another root hash: {}", signature.root_hash)?;
+            }
         }
         if verity.trusted_by.is_empty() {
             writeln!(f, "    no UKI has this root hash")?;

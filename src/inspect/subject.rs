@@ -32,7 +32,9 @@ pub struct Slot {
     pub usr: Part<File>,
     /// Its hash device.
     pub verity: Option<Part<File>>,
-    /// PARTUUIDs of both.
+    /// The partition for the signature of its root hash.
+    pub signature: Option<Part<File>>,
+    /// PARTUUIDs of `/usr` and hash device.
     pub partuuids: Option<(uuid::Uuid, uuid::Uuid)>,
 }
 
@@ -189,6 +191,7 @@ impl Subject {
             label: path.display().to_string(),
             usr: whole(path)?,
             verity: verity.exists().then(|| whole(&verity)).transpose()?,
+            signature: None,
             partuuids: None,
         };
         Ok(Self {
@@ -214,8 +217,10 @@ impl Subject {
             };
             let usrs = of(arch.traits().dps_usr);
             let mut verities = of(arch.traits().dps_usr_verity);
+            let mut signatures = of(arch.traits().dps_usr_verity_sig);
             for (name, (_, usr)) in ["a", "b"].into_iter().zip(usrs) {
                 let verity = verities.next().map(|(_, entry)| entry);
+                let signature = signatures.next().map(|(_, entry)| entry);
                 if usr.name == EMPTY_LABEL {
                     continue;
                 }
@@ -227,6 +232,10 @@ impl Subject {
                     label: usr.name.clone(),
                     usr: part(usr)?,
                     verity: verity.map(part).transpose()?,
+                    signature: signature
+                        .filter(|entry| entry.name != EMPTY_LABEL)
+                        .map(part)
+                        .transpose()?,
                     partuuids: verity.map(|verity| (usr.guid, verity.guid)),
                 });
             }

@@ -16,6 +16,8 @@ const FILESYSTEMS: &str = include_str!("../../kernel-configs/filesystems.config"
 const EROFS_COMPRESSED: &str = include_str!("../../kernel-configs/erofs-compressed.config");
 const EROFS_ZSTD: &str = include_str!("../../kernel-configs/erofs-zstd.config");
 const MODULES_COMPRESSED: &str = include_str!("../../kernel-configs/modules-compressed.config");
+const LOCKDOWN: &str = include_str!("../../kernel-configs/lockdown.config");
+const VERITY_SIGNATURE: &str = include_str!("../../kernel-configs/verity-signature.config");
 
 /// What differs from image to image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Needs {
     pub codec: Codec,
     /// Whether modules in `/usr` are compressed files.
     pub compressed_modules: bool,
+    /// Whether the image is for production.
+    pub locked_down: bool,
+    /// Whether the kernel is to check a signature of the root hash.
+    pub signed_root_hash: bool,
 }
 
 impl Needs {
@@ -37,6 +43,12 @@ impl Needs {
         }
         if self.compressed_modules {
             out.push(MODULES_COMPRESSED);
+        }
+        if self.locked_down {
+            out.push(LOCKDOWN);
+        }
+        if self.signed_root_hash {
+            out.push(VERITY_SIGNATURE);
         }
         out
     }
@@ -153,6 +165,8 @@ mod tests {
     const EVERYTHING: Needs = Needs {
         codec: Codec::Zstd,
         compressed_modules: true,
+        locked_down: true,
+        signed_root_hash: true,
     };
 
     /// A configuration that meets every fragment, with `other` instead of the lines for its options.
@@ -234,12 +248,35 @@ mod tests {
             let needs = Needs {
                 codec,
                 compressed_modules,
+                ..EVERYTHING
             };
             let found: Vec<String> = check(config(without).as_bytes(), needs)
                 .into_iter()
                 .map(|unmet| unmet.option)
                 .collect();
             assert_eq!(found, unmet, "{needs:?}");
+        }
+    }
+
+    #[test]
+    fn protections_are_asked_for_where_they_are_switched_on() {
+        let without = "# CONFIG_MODULE_SIG is not set\n\
+                       # CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG is not set\n";
+        for (locked_down, signed_root_hash, wanted) in [
+            (false, false, &[][..]),
+            (true, false, &["CONFIG_MODULE_SIG"]),
+            (false, true, &["CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG"]),
+        ] {
+            let needs = Needs {
+                locked_down,
+                signed_root_hash,
+                ..EVERYTHING
+            };
+            let found: Vec<String> = check(config(without).as_bytes(), needs)
+                .into_iter()
+                .map(|unmet| unmet.option)
+                .collect();
+            assert_eq!(found, wanted, "{needs:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a single value of a profile may look like. Each check says what it expected.
 
+use crate::base64;
+
 /// The outcome of a check: nothing, or what was expected.
 pub type Check = fn(&str) -> Result<(), String>;
 
@@ -258,7 +260,9 @@ pub fn cmdline(text: &str) -> Result<(), String> {
                 .into(),
         );
     }
-    let key = text.split('=').next().unwrap_or(text);
+    // systemd reads `-` as `_`, and in the initrd a word with `rd.` as one without.
+    let key = text.split('=').next().unwrap_or(text).replace('-', "_");
+    let key = key.strip_prefix("rd.").unwrap_or(&key);
     for (owned, why) in [
         ("usrhash", "hullwright writes it: it is the hash of /usr"),
         ("root", "root is found by its partition type"),
@@ -272,10 +276,17 @@ pub fn cmdline(text: &str) -> Result<(), String> {
         ("systemd.verity", "verity can't be switched off"),
         ("systemd.verity_usr_data", "/usr is found by its hash"),
         ("systemd.verity_usr_hash", "/usr is found by its hash"),
+        (
+            "dm_verity.require_signatures",
+            "boot.verity_signature says whether the kernel asks for one",
+        ),
     ] {
         if key == owned {
             return Err(format!("no `{owned}=`: {why}"));
         }
+    }
+    if key == "systemd.verity_usr_options" && text.contains("root-hash-signature=") {
+        return Err("no `root-hash-signature=`: boot.verity_signature adds it".into());
     }
     expect(
         !text.is_empty()
@@ -366,7 +377,7 @@ pub fn ssh_key(text: &str) -> Result<(), String> {
         ));
     }
     // RFC 4253, 6.6: the blob begins with the length and text of the type.
-    let good = decode_base64(blob).is_some_and(|bytes| {
+    let good = base64::decode(blob).is_some_and(|bytes| {
         let length = (kind.len() as u32).to_be_bytes();
         bytes.len() > 4 + kind.len() + 16
             && bytes.starts_with(&length)
@@ -376,34 +387,6 @@ pub fn ssh_key(text: &str) -> Result<(), String> {
         good && one_line(text),
         "a public key whose base64 part matches its type; it may have been cut off",
     )
-}
-
-/// Strict base64 with padding (RFC 4648, 4).
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let body = text.trim_end_matches('=');
-    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0_u32, 0);
-    for b in body.bytes() {
-        let value = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(out)
 }
 
 /// Types of systemd's units.
@@ -624,6 +607,10 @@ mod tests {
                     "usrhash=1",
                     "root=/dev/sda",
                     "init=/bin/sh",
+                    "rd.systemd.verity=no",
+                    "systemd.verity-usr-data=/dev/sda2",
+                    "systemd.verity_usr_options=a,root-hash-signature=/x",
+                    "dm_verity.require_signatures=0",
                     "a\nb",
                     "{disk}",
                     "a=\"b c",

@@ -17,6 +17,7 @@ mod show;
 mod source;
 mod table;
 mod typing;
+pub mod words;
 mod yaml;
 
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};

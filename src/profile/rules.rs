@@ -5,28 +5,10 @@ use std::collections::BTreeMap;
 use super::checks::bytes_shown;
 use super::schema::{DiskSize, MIB, Profile};
 use super::source::{Origin, Problem};
+use super::words;
 use super::yaml::Node;
 use crate::erofs::Codec;
 use crate::words::nearest;
-
-/// Kernel command-line words that open a way in, so that only development may have them.
-const DEVELOPMENT_WORDS: [&str; 15] = [
-    "systemd.debug_shell",
-    "systemd.debug-shell",
-    "systemd.default_debug_tty",
-    "systemd.unit",
-    "systemd.run",
-    "systemd.wants",
-    "systemd.mask",
-    "systemd.set_credential",
-    "systemd.set_credential_binary",
-    "systemd.import_credentials",
-    "rd.shell",
-    "rd.break",
-    "rescue",
-    "emergency",
-    "single",
-];
 
 /// systemd units that open a way in.
 const DEVELOPMENT_UNITS: [&str; 1] = ["debug-shell.service"];
@@ -231,15 +213,11 @@ fn ways_in(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
         return;
     }
     for (index, word) in profile.kernel.cmdline.iter().enumerate() {
-        let key = word.split('=').next().unwrap_or(word).replace('-', "_");
-        if DEVELOPMENT_WORDS
-            .iter()
-            .any(|known| known.replace('-', "_") == key)
-        {
+        if let Some(refusal) = words::refusal(word) {
             problems.push(
                 Problem::at(
                     place(tree, &["kernel", "cmdline"], index),
-                    format!("`{word}` opens a way in; only development profiles may have it"),
+                    format!("`{word}` {refusal}; only development profiles may have it"),
                 )
                 .hint("extend `dev` in a profile that is for development only"),
             );

@@ -13,6 +13,7 @@ use super::accel::Accelerator;
 use super::firmware::Firmware;
 use super::qmp::Qmp;
 use crate::arch::Arch;
+use crate::base64;
 use crate::failure::{Failure, Kind};
 
 /// Where the guest's serial console goes.
@@ -246,7 +247,7 @@ fn arguments(
         add(&["-smbios"]);
         add(&[&format!(
             "type=11,value=io.systemd.credential.binary:{name}={}",
-            base64(value)
+            base64::encode(value)
         )]);
     }
     let pairs: [(&str, OsString); 5] = [
@@ -289,42 +290,9 @@ fn arguments(
     all
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group
-            .iter()
-            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for i in 0..4 {
-            if i <= group.len() {
-                out.push(DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char);
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_padded_as_in_rfc_4648() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn forwards_are_two_ports() {

@@ -28,14 +28,22 @@ pub mod coff {
     pub const SYMBOL_TABLE: usize = 8;
     /// `SizeOfOptionalHeader`, u16.
     pub const OPTIONAL_LEN: usize = 16;
+    /// `Characteristics`, u16.
+    pub const CHARACTERISTICS: usize = 18;
 }
 
 /// Offsets in a PE32+ optional header.
 pub mod optional {
     /// `Magic`, u16.
     pub const MAGIC: usize = 0;
+    /// `SizeOfCode`, u32.
+    pub const SIZE_OF_CODE: usize = 4;
     /// `SizeOfInitializedData`, u32.
     pub const SIZE_OF_INITIALIZED_DATA: usize = 8;
+    /// `AddressOfEntryPoint`, u32.
+    pub const ENTRY_POINT: usize = 16;
+    /// `BaseOfCode`, u32.
+    pub const BASE_OF_CODE: usize = 20;
     /// `SectionAlignment`, u32.
     pub const SECTION_ALIGNMENT: usize = 32;
     /// `FileAlignment`, u32.
@@ -46,6 +54,8 @@ pub mod optional {
     pub const SIZE_OF_HEADERS: usize = 60;
     /// `CheckSum`, u32.
     pub const CHECKSUM: usize = 64;
+    /// `Subsystem`, u16.
+    pub const SUBSYSTEM: usize = 68;
     /// `DllCharacteristics`, u16.
     pub const DLL_CHARACTERISTICS: usize = 70;
     /// `NumberOfRvaAndSizes`, u32.

@@ -6,6 +6,15 @@ const HEADER: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/
 const UKI: &str =
     "uki,1,UKI,uki,1,https://uapi-group.org/specifications/specs/unified_kernel_image/";
 
+/// The line of an addon, as ukify writes it.
+const ADDON: &str = "uki-addon,1,UKI Addon,addon,1,https://www.freedesktop.org/software/systemd/man/latest/systemd-stub.html";
+
+/// The SBAT of an addon.
+#[must_use]
+pub fn of_addon() -> Vec<u8> {
+    format!("{HEADER}\n{ADDON}\n\0").into_bytes()
+}
+
 /// One SBAT for an image made of `parts`, each the content of a `.sbat` section: one header, the
 /// other lines of every part, and the line of the UKI itself, so that each component can be revoked.
 /// A part that is no SBAT is left out. Ends with a zero, as ukify writes it.

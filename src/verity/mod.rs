@@ -6,6 +6,7 @@
 
 pub mod format;
 mod read;
+pub mod signature;
 mod write;
 
 pub use format::SuperBlock;

@@ -355,7 +355,7 @@ fn rules_between_values_are_kept() {
         text.push_str("\n----\n");
     }
     text.push_str(&error_of(
-        "os: {id: a, name: A, version: 1}\nkernel: {package: xx, cmdline: [systemd.debug-shell=1]}\n",
+        "os: {id: a, name: A, version: 1}\nkernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}\n",
     ));
     insta::assert_snapshot!(text, @r#"
 profile.yaml:3:44: `root` would need no password; only development profiles may have that
@@ -438,9 +438,15 @@ profile.yaml:3:13: the ESP has 8 MiB; FAT32 with two UKIs needs at least 64 MiB
 profile.yaml:2:33: `systemd.debug-shell=1` opens a way in; only development profiles may have it
  --> profile.yaml:2:33
   |
-2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1]}
+2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
   |                                 ^^^^^^^^^^^^^^^^^^^^^
-hint: extend `dev` in a profile that is for development only
+  hint: extend `dev` in a profile that is for development only
+error: profile.yaml:2:57: `lockdown=none` undoes the kernel's lockdown; only development profiles may have it
+ --> profile.yaml:2:57
+  |
+2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
+  |                                                        ^^^^^^^^^^^^^
+  hint: extend `dev` in a profile that is for development only
 "#);
     let development = format!(
         "{LEAST}development: true\nroot: {{users: [{{name: root, password_hash: \"\"}}]}}\n"

@@ -6,6 +6,7 @@
 //! `profiles/quirks`; what every image needs is code here, one file an idea.
 
 mod accounts;
+mod cmdline;
 mod edit;
 mod etc_factory;
 pub mod ids;
@@ -33,6 +34,7 @@ use crate::profile::Profile;
 use crate::stamp::Stamp;
 use crate::tree::{Kind, Tree};
 
+pub use cmdline::cmdline;
 pub use overlay::OverlayEntry;
 
 /// What policies depend on besides the tree.
@@ -62,17 +64,6 @@ pub struct PolicyReport {
     /// Everything that packages ship outside `/usr` and `/etc`, such as `/boot/vmlinuz-*`, as a tree
     /// of its own: the image does not have it.
     pub outside: Tree,
-}
-
-/// Words that the policy demands on the kernel's command line.
-#[must_use]
-pub fn cmdline(profile: &Profile) -> Vec<String> {
-    if profile.development {
-        return Vec::new();
-    }
-    // Credentials from SMBIOS, fw_cfg and the ESP configure users, units and keys: whoever controls
-    // the hypervisor or the ESP would control the system.
-    vec!["systemd.import_credentials=no".into()]
 }
 
 /// Applies every policy: afterwards `tree` has `/usr` and nothing else.

@@ -126,14 +126,12 @@ fn only_development_images_have_ways_in() {
     assert!(text(&tree, shadow).starts_with("root:!*:20000:"));
     assert!(tree.get(&generator).is_none() && tree.get(&login).is_none());
     assert!(!text(&tree, "usr/lib/os-release").contains("VARIANT"));
-    assert_eq!(cmdline(&profile("")), ["systemd.import_credentials=no"]);
 
     let (tree, _) = run("development: true\n", &[]).unwrap();
     assert!(text(&tree, shadow).starts_with("root::20000:"));
     assert!(tree.get(&generator).is_some() && tree.get(&login).is_some());
     assert!(text(&tree, "usr/lib/os-release").contains("VARIANT_ID=development\n"));
     assert!(text(&tree, "usr/share/factory/etc/issue").contains("DEVELOPMENT"));
-    assert!(cmdline(&profile("development: true\n")).is_empty());
 }
 
 #[test]
