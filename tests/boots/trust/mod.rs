@@ -4,6 +4,7 @@
 //! Firmware goes through its disks in their order, so one boot shows everything that is refused
 //! before a UKI has started: each such thing is on a small disk before the good one.
 
+mod arm64;
 mod console;
 mod keys;
 mod root_hash;

@@ -31,12 +31,12 @@ pub fn add_to_machine(command: &mut Command) {
     }
 }
 
-/// A signed addon with the command line `word`.
-pub fn addon(state: &Path, keys: &Path, word: &str) -> PathBuf {
+/// A signed addon with the command line `word`, for machines of `arch`.
+pub fn addon(state: &Path, keys: &Path, word: &str, arch: &str) -> PathBuf {
     let file = state.join(format!("{word}.addon.efi"));
     good(
         hullwright(state)
-            .args(["addon", "new", "--cmdline", word, "--keys"])
+            .args(["addon", "new", "--arch", arch, "--cmdline", word, "--keys"])
             .arg(keys)
             .arg("-o")
             .arg(&file),
@@ -92,9 +92,9 @@ pub fn add_to_esp(state: &Path, disk: &Path, entry: &str, keys: &Path, other: &P
     put(&extension(state, "sysext", "usr/lib"), &own);
     put(&extension(state, "confext", "etc"), &own);
 
-    put(&addon(state, keys, "hwtest.addon-good"), addons);
-    put(&addon(state, other, "hwtest.addon-other"), addons);
-    let signed = addon(state, keys, "hwtest.addon-signed");
+    put(&addon(state, keys, "hwtest.addon-good", "x86_64"), addons);
+    put(&addon(state, other, "hwtest.addon-other", "x86_64"), addons);
+    let signed = addon(state, keys, "hwtest.addon-signed", "x86_64");
     let unsigned = state.join("hwtest.addon-unsigned.addon.efi");
     tamper::strip(&signed, &unsigned);
     put(&unsigned, addons);
