@@ -9,7 +9,7 @@ pub fn make(state: &Path, name: &str, purpose: &str) -> PathBuf {
     let dir = state.join(name);
     good(hullwright(state).args(["keys", "new"]).arg(&dir).args([
         "--profile",
-        "release",
+        purpose,
         "--no-passphrase",
     ]));
     dir
