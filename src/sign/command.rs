@@ -22,7 +22,7 @@ use crate::failure::{Failure, Kind};
 /// Version of the protocol.
 const VERSION: u32 = 1;
 /// The one algorithm of version 1: RFC 8017, section 8.2, over a digest that is given.
-const ALGORITHM: &str = "rsassa-pkcs1-v1_5-sha256";
+pub const ALGORITHM: &str = "rsassa-pkcs1-v1_5-sha256";
 /// The longest answer that is read.
 const MOST_ANSWER: u64 = 64 << 10;
 /// How often the program is looked at.
