@@ -12,7 +12,7 @@ use crate::uki::read::Pe;
 /// Blocks in which a partition's data is compared and written.
 pub(super) const BLOCK: usize = 4096;
 /// Equal bytes between two runs that make them two.
-const GAP: u64 = 64;
+const GAP: u64 = 512;
 
 /// A run of changed bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,22 +104,22 @@ mod tests {
     #[test]
     fn runs_are_what_differs_without_small_gaps_and_end_at_edges() {
         let mut runs = Runs::default();
-        let old = [0; 400];
+        let old = [0; 2000];
         let mut new = old;
-        for at in [3, 5, 100, 164, 300] {
+        for at in [3, 5, 600, 1112, 1900] {
             new[at] = 1;
         }
         runs.compare(1000, &old, &new);
-        runs.compare(2000, b"ab", b"abc");
+        runs.compare(9000, b"ab", b"abc");
         assert_eq!(
-            runs.cut(&[1004, 1100, 2000]),
+            runs.cut(&[1004, 1600, 9000]),
             [
                 (1003, 1),
                 (1004, 2),
-                (1100, 1),
-                (1164, 1),
-                (1300, 1),
-                (2002, 1)
+                (1600, 1),
+                (2112, 1),
+                (2900, 1),
+                (9002, 1),
             ]
         );
     }
