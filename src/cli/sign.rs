@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
+use super::passphrase::PassphraseArguments;
 use super::{Context, arguments, environment, output};
 use crate::resign::{Request, Signed};
 use crate::sign::{Choice, Signers};
@@ -26,6 +27,8 @@ pub struct Sign {
     /// Who signs: `file`, `command:PROGRAM [ARG…]` or a `pkcs11:` URI.
     #[arg(long, value_name = "SIGNER", default_value = "file", value_parser = arguments::signer)]
     signer: Choice,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
@@ -35,8 +38,12 @@ impl Sign {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let request = Request::open(&self.image)?;
-        let trust = arguments::trust(self.keys.as_deref(), None, request.is_development())?;
-        let signers = Signers::open(&self.signer, &trust, &environment::signer_settings()?)?;
+        let trust = arguments::keys_or(self.keys.as_deref(), || Ok(None))?;
+        trust.check_allowed(request.is_development())?;
+        let passphrase = self.passphrase.get();
+        let ask = |what: &str| passphrase.existing(what);
+        let settings = environment::signer_settings()?;
+        let signers = Signers::open(&self.signer, &trust, &request.needed(), &settings, &ask)?;
         let signed = request.sign(&trust, &signers, self.sync)?;
         report(&signed, context);
         Ok(0)

@@ -22,7 +22,7 @@ use crate::esp::{EspFile, EspReader, SparseImage};
 use crate::failure::{Failure, Kind};
 use crate::report::manifest::{Extent, MANIFEST, SUMS};
 use crate::run::scratch::copy_sparse;
-use crate::sign::{Signers, Trust};
+use crate::sign::{Role, Signers, Trust};
 use crate::staging::Staging;
 
 use change::{BLOCK, Runs, blocks, part};
@@ -77,6 +77,14 @@ impl Request {
     #[must_use]
     pub const fn is_development(&self) -> bool {
         self.image.manifest.development
+    }
+
+    /// The keys that it is signed with.
+    #[must_use]
+    pub fn needed(&self) -> Vec<Role> {
+        let places = place::places(&self.image);
+        let roles: BTreeSet<Role> = places.iter().map(place::Place::role).collect();
+        roles.into_iter().collect()
     }
 
     /// Signs every place with `signers`, whose certificates are those of `trust`.

@@ -79,6 +79,13 @@ fn name(image: &Image, holders: &[Holder]) -> String {
 }
 
 impl Place {
+    /// Whose signature belongs here.
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::Authenticode { .. } => Role::Db,
+        }
+    }
+
     /// Signs the place in `image`.
     pub fn fill(&self, image: &mut Image, signers: &Signers) -> Result<()> {
         match self {
@@ -173,6 +180,7 @@ pub(super) fn to_sign(image: &Image, trust: &Trust) -> Result<ToSign> {
     let mut esp = EspReader::open(&disk, image.esp_at)?;
     let mut listed = Vec::new();
     for place in places(image) {
+        let role = place.role();
         let Place::Authenticode { name, holders } = place;
         let first = holders.first().context("a place in no file")?;
         let content = image.content(*first);
@@ -204,7 +212,7 @@ pub(super) fn to_sign(image: &Image, trust: &Trust) -> Result<ToSign> {
         listed.push(ListedPlace {
             name,
             kind: "authenticode".into(),
-            key: Role::Db.name().into(),
+            key: role.name().into(),
             certificate_sha256: trust.fingerprint(),
             algorithm: crate::sign::command::ALGORITHM.into(),
             digest: Sha256(what.attributes_digest),

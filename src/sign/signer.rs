@@ -96,19 +96,20 @@ impl std::fmt::Debug for Settings {
 pub struct Signers {
     /// For boot loader, UKI and addons.
     pub db: Box<dyn Signer>,
-    /// For the root hash, where the key set has such a key.
+    /// For the root hash, where it is signed.
     pub verity: Option<Box<dyn Signer>>,
 }
 
 impl Signers {
-    /// The signers that `choice` means, for the certificates of `trust`; `ask` has the passphrases of
-    /// encrypted key files. Each signature is verified.
+    /// The signers that `choice` means, for the certificates of `trust` and those keys only that are
+    /// `needed`; `ask` has the passphrases of encrypted key files. Each signature is verified.
     ///
     /// # Errors
     /// A key is missing, does not belong to its certificate, or its signer does not answer.
     pub fn open(
         choice: &Choice,
         trust: &Trust,
+        needed: &[Role],
         settings: &Settings,
         ask: AskPassphrase<'_>,
     ) -> Result<Self> {
@@ -138,6 +139,7 @@ impl Signers {
         })?;
         let verity = trust
             .certificate(Role::Verity)
+            .filter(|_| needed.contains(&Role::Verity))
             .map(|certificate| open(Role::Verity, certificate))
             .transpose()
             .context("opening the verity key")?;
