@@ -449,7 +449,8 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<Root
             partition: vec![0; size],
         }));
     };
-    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
+    let signer = sign::WithPurpose(signer, resign::ROOT_HASH);
+    let p7s = verity::signature::p7s(root_hash, &signer).context("signing the root hash")?;
     let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
     Ok(Some(RootHashSignature {
         p7s: Some(p7s),

@@ -10,6 +10,7 @@ use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
+use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
 use crate::report::progress::{self, Form};
@@ -194,7 +195,10 @@ fn signers(arguments: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result
     let passphrase = arguments.passphrase.get();
     let settings = environment::signer_settings()?;
     let ask = |what: &str| passphrase.existing(what);
-    let needed = [Role::Db, Role::Verity];
+    let mut needed = vec![Role::Db];
+    if loaded.profile.boot.verity_signature == VeritySignature::Require {
+        needed.push(Role::Verity);
+    }
     Signers::open(&choice, trust, &needed, &settings, &ask).map(Some)
 }
 

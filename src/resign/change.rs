@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::place::root_hash_range;
 use crate::esp::SparseImage;
 use crate::sign::authenticode;
 use crate::uki::format::optional;
@@ -23,7 +24,7 @@ pub struct Change {
     pub offset: u64,
     /// Bytes.
     pub bytes: u64,
-    /// What is there: `signature`, `checksum`, `content`, for files of the EFI system partition with
+    /// What is there: `signature`, `root hash signature`, `checksum`, `content`, for files of the EFI system partition with
     /// their path.
     pub what: String,
 }
@@ -90,6 +91,9 @@ pub(super) fn part(content: &[u8], offset: u64) -> &'static str {
     let checksum = (pe.optional_at() + optional::CHECKSUM) as u64;
     if (checksum..checksum + 4).contains(&offset) {
         return "checksum";
+    }
+    if root_hash_range(content).is_some_and(|range| range.contains(&(offset as usize))) {
+        return "root hash signature";
     }
     match authenticode::place(&pe) {
         Some(place) if offset >= place as u64 => "signature",

@@ -15,6 +15,7 @@ use crate::esp::{self, EspContent, EspFile, EspReader, SparseImage};
 use crate::failure::{Failure, Kind};
 use crate::report::Manifest;
 use crate::stamp::Stamp;
+use crate::verity::signature::PARTITION_SIZE;
 
 /// File name of the disk.
 pub(super) const DISK: &str = "disk.raw";
@@ -34,10 +35,21 @@ pub(super) struct Image {
     pub uki_name: String,
     /// The UKI.
     pub uki: Arc<[u8]>,
-    /// Offset of the partition in the disk.
+    /// The partition with the signature of the root hash, in images that have one.
+    pub signature: Option<SignaturePartition>,
+    /// Offset of the EFI system partition in the disk.
     pub esp_at: u64,
     esp_size: u64,
     esp_serial: u32,
+}
+
+/// The content of a usr-verity-sig partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SignaturePartition {
+    /// Its offset in the disk.
+    pub at: u64,
+    /// Its first bytes; the rest is unused.
+    pub content: Vec<u8>,
 }
 
 impl Image {
@@ -65,7 +77,13 @@ impl Image {
         let mut files = Vec::new();
         read_files(&mut reader, "", &mut files).map_err(|error| damaged(folder, &error))?;
         let esp_serial = reader.serial();
+        let kind = manifest.arch.traits().dps_usr_verity_sig;
+        let mut signature = None;
+        for (_, entry) in table.partitions.iter().filter(|(_, e)| e.type_guid == kind) {
+            signature = signature.or(read_signature(&manifest, &disk, entry.offset(), folder)?);
+        }
         let image = Self {
+            signature,
             folder: folder.to_owned(),
             manifest,
             files,
@@ -134,6 +152,26 @@ impl Image {
 fn open_disk(folder: &Path) -> Result<File> {
     let path = folder.join(DISK);
     File::open(&path).with_context(|| format!("opening {}", path.display()))
+}
+
+/// The signature partition that begins at `at`; nothing where that slot is empty.
+fn read_signature(
+    manifest: &Manifest,
+    disk: &File,
+    at: u64,
+    folder: &Path,
+) -> Result<Option<SignaturePartition>> {
+    let extents = &manifest.disk.extents;
+    let Some(known) = extents.iter().find(|extent| extent.offset == at) else {
+        return Ok(None);
+    };
+    let mut content = vec![0; PARTITION_SIZE];
+    disk.read_exact_at(&mut content, at)
+        .context("reading disk.raw")?;
+    if known.length != PARTITION_SIZE as u64 || known.sha256 != Sha256::of(&content) {
+        return Err(changed(folder, DISK).into());
+    }
+    Ok(Some(SignaturePartition { at, content }))
 }
 
 fn read_files(

@@ -24,12 +24,14 @@ use crate::report::manifest::{Extent, MANIFEST, SUMS};
 use crate::run::scratch::copy_sparse;
 use crate::sign::{Role, Signers, Trust};
 use crate::staging::Staging;
+use crate::verity::signature::Document;
 
 use change::{BLOCK, Runs, blocks, part};
 use image::{DISK, Image};
+use place::SIGNATURE_PARTITION;
 
 pub use change::Change;
-pub use place::{ListedFile, ListedPlace, TO_SIGN, ToSign};
+pub use place::{ListedFile, ListedPlace, ROOT_HASH, TO_SIGN, ToSign};
 
 /// What was done to an image.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Request {
     pub fn sign(self, trust: &Trust, signers: &Signers, sync: bool) -> Result<Signed> {
         let old = self.image;
         let mut new = old.clone();
-        if old.manifest.signing_certificate != trust.fingerprint() {
+        if is_of_others(&old, trust) {
             replace_enrolment(&mut new, trust)?;
         }
         for place in place::places(&new) {
@@ -130,6 +132,17 @@ pub fn write_to_sign(folder: &Path, trust: &Trust) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&list).context("writing to-sign.json")?;
     text.push('\n');
     fs::write(folder.join(TO_SIGN), text).context("writing to-sign.json")
+}
+
+/// Whether the image was made for other certificates than those of `trust`.
+fn is_of_others(image: &Image, trust: &Trust) -> bool {
+    let verity = trust.certificate(Role::Verity).map(Sha256::of);
+    let signed = image
+        .signature
+        .as_ref()
+        .and_then(|partition| Document::read(&partition.content).ok().flatten());
+    image.manifest.signing_certificate != trust.fingerprint()
+        || signed.is_some_and(|signed| Some(signed.certificate_fingerprint) != verity)
 }
 
 /// An image that enrols its own keys enrols those of the new certificate.
@@ -170,6 +183,13 @@ fn update_manifest(image: &mut Image, trust: &Trust, esp: &SparseImage) {
         .iter()
         .filter(|extent| !image.in_esp(extent.offset))
         .cloned()
+        .map(|extent| match &image.signature {
+            Some(partition) if partition.at == extent.offset => Extent {
+                sha256: Sha256::of(&partition.content),
+                ..extent
+            },
+            _ => extent,
+        })
         .partition(|extent| extent.offset < base);
     let new = esp.extents().map(|(offset, data)| Extent {
         offset: base + offset,
@@ -218,10 +238,16 @@ fn replace(
         .context("opening the copy of disk.raw")?;
     let runs = write_esp(&disk, new.esp_at, old_esp, new_esp)?;
     let mut changes = name_disk_runs(runs, new, &disk)?;
+    changes.extend(write_signature(&disk, old, new)?);
     drop(disk);
     let mut uki = Runs::default();
     uki.compare(0, &old.uki, &new.uki);
-    changes.extend(name_runs(uki, &new.uki_name, &new.uki, 0, ""));
+    changes.extend(uki.cut(&[]).into_iter().map(|(offset, bytes)| Change {
+        file: new.uki_name.clone(),
+        offset,
+        bytes,
+        what: part(&new.uki, offset).into(),
+    }));
     for name in [MANIFEST, SUMS] {
         let read = |folder: &Path| fs::read(folder.join(name)).context("comparing the manifests");
         let (before, after) = (read(&old.folder)?, read(out)?);
@@ -281,6 +307,24 @@ fn write_esp(disk: &File, base: u64, old: &SparseImage, new: &SparseImage) -> Re
     Ok(runs)
 }
 
+/// Writes the signature partition where it differs.
+fn write_signature(disk: &File, old: &Image, new: &Image) -> Result<Vec<Change>> {
+    let (Some(before), Some(after)) = (&old.signature, &new.signature) else {
+        return Ok(Vec::new());
+    };
+    disk.write_all_at(&after.content, after.at)
+        .context("writing the signature partition")?;
+    let mut runs = Runs::default();
+    runs.compare(after.at, &before.content, &after.content);
+    let changes = runs.cut(&[]).into_iter().map(|(offset, bytes)| Change {
+        file: DISK.into(),
+        offset,
+        bytes,
+        what: format!("{SIGNATURE_PARTITION}: root hash signature"),
+    });
+    Ok(changes.collect())
+}
+
 /// The runs of the disk by the files that they are in.
 fn name_disk_runs(runs: Runs, image: &Image, disk: &File) -> Result<Vec<Change>> {
     let mut reader = EspReader::open(disk, image.esp_at)?;
@@ -312,21 +356,4 @@ fn name_disk_runs(runs: Runs, image: &Image, disk: &File) -> Result<Vec<Change>>
         });
     }
     Ok(changes)
-}
-
-fn name_runs<'a>(
-    runs: Runs,
-    file: &'a str,
-    content: &'a [u8],
-    base: u64,
-    prefix: &'a str,
-) -> impl Iterator<Item = Change> + use<'a> {
-    runs.cut(&[])
-        .into_iter()
-        .map(move |(offset, bytes)| Change {
-            file: file.into(),
-            offset,
-            bytes,
-            what: format!("{prefix}{}", part(content, offset - base)),
-        })
 }

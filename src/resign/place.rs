@@ -1,18 +1,24 @@
 //! The places for signatures in an image, and `to-sign.json`, which lists them for a machine that has
 //! the keys and not the image.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use base64ct::{Base64, Encoding as _};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::image::{DISK, Image};
+use crate::base64;
 use crate::digest::Sha256;
 use crate::esp::EspReader;
-use crate::sign::{Role, Signers, Trust, authenticode};
+use crate::initrd::root_hash_signature;
+use crate::inspect;
+use crate::sign::{Role, Signer, Signers, Trust, WithPurpose, authenticode};
 use crate::uki::read::Pe;
+use crate::verity::signature;
 
+/// How the partition with the signature of the root hash is called.
+pub(super) const SIGNATURE_PARTITION: &str = "usr-verity-sig";
 /// File name of the list.
 pub const TO_SIGN: &str = "to-sign.json";
 /// Version of its format.
@@ -21,6 +27,11 @@ const VERSION: u32 = 1;
 /// One signature, which may stand in several files.
 #[derive(Debug)]
 pub(super) enum Place {
+    /// Of the root hash: in the initrd of UKIs and in a partition.
+    RootHash {
+        /// The UKIs, which are signed themselves afterwards.
+        holders: Vec<Holder>,
+    },
     /// Of PE images with the same bytes: boot loader, UKI, addons.
     Authenticode {
         /// File name, for people and signers.
@@ -42,24 +53,38 @@ pub(super) enum Holder {
 /// All places of an image, in the order in which they have to be filled.
 pub(super) fn places(image: &Image) -> Vec<Place> {
     let mut groups: Vec<(&Arc<[u8]>, Vec<Holder>)> = Vec::new();
+    let mut with_root_hash = Vec::new();
     let files = image.files.iter().enumerate();
     let programs = files
         .map(|(number, file)| (&file.data, Holder::Esp(number)))
         .chain([(&image.uki, Holder::Uki)])
         .filter(|(data, _)| Pe::parse(data).is_ok_and(|pe| authenticode::place(&pe).is_some()));
     for (data, holder) in programs {
+        if root_hash_range(data).is_some() {
+            with_root_hash.push(holder);
+        }
         match groups.iter_mut().find(|(known, _)| *known == data) {
             Some((_, holders)) => holders.push(holder),
             None => groups.push((data, vec![holder])),
         }
     }
-    groups
-        .into_iter()
-        .map(|(_, holders)| Place::Authenticode {
-            name: name(image, &holders),
-            holders,
-        })
-        .collect()
+    let programs = groups.into_iter().map(|(_, holders)| Place::Authenticode {
+        name: name(image, &holders),
+        holders,
+    });
+    let root_hash = (!with_root_hash.is_empty()).then_some(Place::RootHash {
+        holders: with_root_hash,
+    });
+    root_hash.into_iter().chain(programs).collect()
+}
+
+/// Where in a UKI the signature of the root hash belongs.
+pub(super) fn root_hash_range(program: &[u8]) -> Option<Range<usize>> {
+    let pe = Pe::parse(program).ok()?;
+    let header = pe.sections().iter().find(|s| s.name() == b".initrd")?;
+    let inside = root_hash_signature::locate(pe.content(header))?;
+    let base = header.raw_pointer as usize;
+    Some(base + inside.start..base + inside.end)
 }
 
 /// What a build calls the file while it signs it.
@@ -83,12 +108,20 @@ impl Place {
     pub const fn role(&self) -> Role {
         match self {
             Self::Authenticode { .. } => Role::Db,
+            Self::RootHash { .. } => Role::Verity,
         }
     }
 
     /// Signs the place in `image`.
     pub fn fill(&self, image: &mut Image, signers: &Signers) -> Result<()> {
         match self {
+            Self::RootHash { holders } => {
+                let signer = signers
+                    .verity
+                    .as_deref()
+                    .context("no verity key was opened")?;
+                sign_root_hash(image, holders, signer).context("signing the root hash")
+            }
             Self::Authenticode { name, holders } => {
                 let first = holders.first().context("a place in no file")?;
                 let signed: Arc<[u8]> =
@@ -102,6 +135,35 @@ impl Place {
             }
         }
     }
+}
+
+/// What the signature of a root hash is for, for signers.
+pub const ROOT_HASH: &str = "root hash of /usr";
+
+fn sign_root_hash(image: &mut Image, holders: &[Holder], signer: &dyn Signer) -> Result<()> {
+    let root_hash = image.manifest.root_hash;
+    for holder in holders {
+        let trusted = inspect::facts::root_hash(&Pe::parse(image.content(*holder))?);
+        ensure!(
+            trusted == Some(root_hash),
+            "the manifest has the root hash {root_hash}, and the UKI trusts another"
+        );
+    }
+    let p7s = signature::p7s(&root_hash, &WithPurpose(signer, ROOT_HASH))?;
+    let segment = root_hash_signature::segment(Some(&p7s))?;
+    for holder in holders {
+        let mut uki = image.content(*holder).to_vec();
+        root_hash_range(&uki)
+            .and_then(|range| uki.get_mut(range))
+            .context("the UKI has no place for the signature")?
+            .copy_from_slice(&segment);
+        image.replace(*holder, &uki.into());
+    }
+    if let Some(partition) = &mut image.signature {
+        let size = partition.content.len();
+        partition.content = signature::partition(&root_hash, signer.certificate(), &p7s, size)?;
+    }
+    Ok(())
 }
 
 impl Image {
@@ -142,7 +204,7 @@ pub struct ToSign {
 pub struct ListedPlace {
     /// What it is, for people.
     pub name: String,
-    /// `authenticode`.
+    /// `root-hash` or `authenticode`.
     pub kind: String,
     /// Which key signs: `db` or `verity`.
     pub key: String,
@@ -150,12 +212,18 @@ pub struct ListedPlace {
     pub certificate_sha256: Sha256,
     /// `rsassa-pkcs1-v1_5-sha256`.
     pub algorithm: String,
-    /// The SHA-256 that is signed.
-    pub digest: Sha256,
-    /// What it is the digest of: the signed attributes, DER in base64.
-    pub signed_attributes: String,
-    /// The Authenticode digest that the signed attributes hold the hash of the hash of.
-    pub authenticode_digest: Sha256,
+    /// The SHA-256 that is signed, where it is known: that of a UKI depends on the signature of the
+    /// root hash in it.
+    pub digest: Option<Sha256>,
+    /// What it is the digest of, in base64: the root hash in hexadecimal, or the signed attributes
+    /// (DER).
+    pub content: Option<String>,
+    /// The Authenticode digest, from which the signed attributes are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticode_digest: Option<Sha256>,
+    /// The place that has to be filled before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Where the signature belongs.
     pub files: Vec<ListedFile>,
 }
@@ -165,10 +233,11 @@ pub struct ListedPlace {
 pub struct ListedFile {
     /// File of the output directory.
     pub file: String,
-    /// Path on its EFI system partition.
+    /// Path on its EFI system partition, or the partition's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Byte offset of the certificate table in `file`.
+    /// Byte offset in `file` of the certificate table, the last archive of the initrd, or the
+    /// partition.
     pub offset: u64,
     /// Its length.
     pub length: u64,
@@ -176,55 +245,112 @@ pub struct ListedFile {
 
 /// What is to be signed in `image` with the keys of `trust`.
 pub(super) fn to_sign(image: &Image, trust: &Trust) -> Result<ToSign> {
-    let disk = image.open_disk()?;
-    let mut esp = EspReader::open(&disk, image.esp_at)?;
-    let mut listed = Vec::new();
-    for place in places(image) {
-        let role = place.role();
-        let Place::Authenticode { name, holders } = place;
-        let first = holders.first().context("a place in no file")?;
-        let content = image.content(*first);
-        let what = authenticode::to_sign(content)?;
-        let inside = authenticode::place(&Pe::parse(content)?).unwrap_or_default() as u64;
-        let mut files = Vec::new();
-        for holder in &holders {
-            files.push(match holder {
-                Holder::Uki => ListedFile {
-                    file: image.uki_name.clone(),
-                    path: None,
-                    offset: inside,
-                    length: authenticode::PLACE as u64,
-                },
-                Holder::Esp(number) => {
-                    let file = image.files.get(*number).context("no such file")?;
-                    let (at, _) = esp
-                        .location(&file.path)?
-                        .with_context(|| format!("{} does not lie in one piece", file.path))?;
-                    ListedFile {
-                        file: DISK.into(),
-                        path: Some(file.path.clone()),
-                        offset: image.esp_at + at + inside,
-                        length: authenticode::PLACE as u64,
-                    }
-                }
-            });
-        }
-        listed.push(ListedPlace {
-            name,
-            kind: "authenticode".into(),
-            key: role.name().into(),
-            certificate_sha256: trust.fingerprint(),
-            algorithm: crate::sign::command::ALGORITHM.into(),
-            digest: Sha256(what.attributes_digest),
-            signed_attributes: Base64::encode_string(&what.attributes),
-            authenticode_digest: Sha256(what.digest),
-            files,
-        });
-    }
+    let places = places(image)
+        .into_iter()
+        .map(|place| list(image, &place, trust))
+        .collect::<Result<_>>()?;
     Ok(ToSign {
         to_sign: VERSION,
         id: image.manifest.id.clone(),
         version: image.manifest.version.clone(),
-        places: listed,
+        places,
     })
+}
+
+fn list(image: &Image, place: &Place, trust: &Trust) -> Result<ListedPlace> {
+    let role = place.role();
+    let certificate = trust
+        .certificate(role)
+        .with_context(|| format!("there is no {}", role.certificate_file()))?;
+    let listed = ListedPlace {
+        name: String::new(),
+        kind: String::new(),
+        key: role.name().into(),
+        certificate_sha256: Sha256::of(certificate),
+        algorithm: crate::sign::command::ALGORITHM.into(),
+        digest: None,
+        content: None,
+        authenticode_digest: None,
+        after: None,
+        files: Vec::new(),
+    };
+    match place {
+        Place::RootHash { holders } => {
+            let content = image.manifest.root_hash.to_string();
+            let mut files = files(image, holders, root_hash_range)?;
+            files.extend(image.signature.as_ref().map(|partition| ListedFile {
+                file: DISK.into(),
+                path: Some(SIGNATURE_PARTITION.into()),
+                offset: partition.at,
+                length: partition.content.len() as u64,
+            }));
+            Ok(ListedPlace {
+                name: ROOT_HASH.into(),
+                kind: "root-hash".into(),
+                digest: Some(Sha256::of(content.as_bytes())),
+                content: Some(base64::encode(content.as_bytes())),
+                files,
+                ..listed
+            })
+        }
+        Place::Authenticode { name, holders } => {
+            let first = image.content(*holders.first().context("a place in no file")?);
+            let files = files(image, holders, certificate_table)?;
+            let listed = ListedPlace {
+                name: name.clone(),
+                kind: "authenticode".into(),
+                files,
+                ..listed
+            };
+            if root_hash_range(first).is_some() {
+                return Ok(ListedPlace {
+                    after: Some(ROOT_HASH.into()),
+                    ..listed
+                });
+            }
+            let what = authenticode::to_sign(first)?;
+            Ok(ListedPlace {
+                digest: Some(Sha256(what.attributes_digest)),
+                content: Some(base64::encode(&what.attributes)),
+                authenticode_digest: Some(Sha256(what.digest)),
+                ..listed
+            })
+        }
+    }
+}
+
+fn certificate_table(program: &[u8]) -> Option<Range<usize>> {
+    let start = authenticode::place(&Pe::parse(program).ok()?)?;
+    Some(start..start + authenticode::PLACE)
+}
+
+/// Where in the files of the output a range of `holders` is.
+fn files(
+    image: &Image,
+    holders: &[Holder],
+    range: fn(&[u8]) -> Option<Range<usize>>,
+) -> Result<Vec<ListedFile>> {
+    let disk = image.open_disk()?;
+    let mut esp = EspReader::open(&disk, image.esp_at)?;
+    let mut files = Vec::new();
+    for holder in holders {
+        let range = range(image.content(*holder)).context("a program without its place")?;
+        let (file, path, base) = match holder {
+            Holder::Uki => (image.uki_name.clone(), None, 0),
+            Holder::Esp(number) => {
+                let file = image.files.get(*number).context("no such file")?;
+                let (at, _) = esp
+                    .location(&file.path)?
+                    .with_context(|| format!("{} does not lie in one piece", file.path))?;
+                (DISK.into(), Some(file.path.clone()), image.esp_at + at)
+            }
+        };
+        files.push(ListedFile {
+            file,
+            path,
+            offset: base + range.start as u64,
+            length: range.len() as u64,
+        });
+    }
+    Ok(files)
 }

@@ -64,6 +64,20 @@ pub trait Signer: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// A signer that is told what every signature is for.
+#[derive(Debug, Clone, Copy)]
+pub struct WithPurpose<'a>(pub &'a dyn Signer, pub &'a str);
+
+impl Signer for WithPurpose<'_> {
+    fn certificate(&self) -> &[u8] {
+        self.0.certificate()
+    }
+
+    fn sign_sha256(&self, digest: &[u8; 32]) -> Result<Vec<u8>> {
+        self.0.sign_for(digest, self.1)
+    }
+}
+
 /// How long a signer may take for one answer, unless told otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -137,12 +151,23 @@ impl Signers {
                 format!("{} has no db.crt", trust.dir().display()),
             )
         })?;
-        let verity = trust
-            .certificate(Role::Verity)
-            .filter(|_| needed.contains(&Role::Verity))
-            .map(|certificate| open(Role::Verity, certificate))
-            .transpose()
-            .context("opening the verity key")?;
+        let verity = match trust.certificate(Role::Verity) {
+            _ if !needed.contains(&Role::Verity) => None,
+            Some(certificate) => {
+                Some(open(Role::Verity, certificate).context("opening the verity key")?)
+            }
+            None => {
+                return Err(Failure::new(
+                    Kind::Keys,
+                    format!(
+                        "the root hash is to be signed, and the keys in {} have no verity key",
+                        trust.dir().display()
+                    ),
+                )
+                .hint("make a whole set with `hullwright keys new DIR`")
+                .into());
+            }
+        };
         Ok(Self {
             db: open(Role::Db, db)?,
             verity,
