@@ -110,7 +110,7 @@ mod tests {
         let mut runs = Runs::default();
         let old = [0; 2000];
         let mut new = old;
-        for at in [3, 5, 600, 1112, 1900] {
+        for at in [3, 5, 600, 1113, 1900] {
             new[at] = 1;
         }
         runs.compare(1000, &old, &new);
@@ -121,7 +121,7 @@ mod tests {
                 (1003, 1),
                 (1004, 2),
                 (1600, 1),
-                (2112, 1),
+                (2113, 1),
                 (2900, 1),
                 (9002, 1),
             ]

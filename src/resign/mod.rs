@@ -7,6 +7,8 @@
 mod change;
 mod image;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
