@@ -14,4 +14,5 @@ mod inspect;
 mod interrupted;
 mod limits;
 mod reproducible;
+mod signers;
 mod versions;
