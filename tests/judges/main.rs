@@ -15,4 +15,5 @@ mod interrupted;
 mod keys;
 mod limits;
 mod reproducible;
+mod signers;
 mod versions;
