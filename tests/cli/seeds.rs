@@ -13,6 +13,7 @@ use hullwright::erofs::{Codec, CodecSettings, Image, ImageOptions, Plan};
 use hullwright::esp::{self, EspContent, EspFile, EspReader};
 use hullwright::kernel::index::{Builder, Index};
 use hullwright::resolve::Lock;
+use hullwright::sign::efi::{Signature, auth, siglist};
 use hullwright::stamp::Stamp;
 use hullwright::tree::{Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
 use hullwright::uki::{self, Pe, Section};
@@ -342,8 +343,42 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("pe", "stub", stub()),
         ("pe", "uki", uki),
         ("profile", "base", base_profile()),
+        ("siglist", "list", siglist()),
+        ("siglist", "signed", signed_variable()),
         ("verity", "tree", verity()),
     ]
+}
+
+fn siglist() -> Vec<u8> {
+    let signatures = [
+        Signature::Certificate(b"certificate".to_vec()),
+        Signature::Sha256([7; 32]),
+        Signature::Sha256([8; 32]),
+    ];
+    let entries = signatures.map(|signature| siglist::Entry {
+        owner: Uuid::from_u128(7),
+        signature,
+    });
+    siglist::write(&entries).unwrap()
+}
+
+/// The header of a signed variable, with a signature that is none.
+fn signed_variable() -> Vec<u8> {
+    use hullwright::sign::efi::format::{
+        CERT_TYPE_PKCS7, TIME_LEN, WIN_CERT_REVISION, WIN_CERT_TYPE_EFI_GUID, WIN_CERTIFICATE_LEN,
+    };
+    let mut time = [0; TIME_LEN];
+    time[..7].copy_from_slice(&[0xe8, 7, 5, 6, 7, 8, 9]);
+    let signature = b"\x30\x00";
+    let len = (WIN_CERTIFICATE_LEN + signature.len()) as u32;
+    let mut out = time.to_vec();
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&WIN_CERT_REVISION.to_le_bytes());
+    out.extend_from_slice(&WIN_CERT_TYPE_EFI_GUID.to_le_bytes());
+    out.extend_from_slice(&CERT_TYPE_PKCS7.to_bytes_le());
+    out.extend_from_slice(signature);
+    out.extend_from_slice(&siglist());
+    out
 }
 
 fn folder() -> PathBuf {
@@ -383,6 +418,8 @@ fn every_seed_is_what_its_target_reads() {
             "packages" => packages::parse(&bytes, "amd64").is_ok_and(|list| list.len() == 2),
             "pe" => Pe::parse(&bytes).is_ok(),
             "profile" => profile::parse_bytes(&bytes).is_ok(),
+            "siglist" if name == "list" => siglist::read(&bytes).is_ok(),
+            "siglist" => auth::payload(&bytes).is_ok_and(|list| siglist::read(list).is_ok()),
             "verity" => verity::SuperBlock::parse(&bytes).is_ok(),
             _ => false,
         };

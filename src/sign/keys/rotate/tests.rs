@@ -182,7 +182,7 @@ fn new_owners_keys_are_taken_by_machines_with_the_old_ones_and_with_none() {
         assert!(!verifies(&dir, file, variable, other), "{file}");
     }
     for file in ["PK.auth", PK_UPDATE] {
-        assert_eq!(certificates(&dir, file), std::slice::from_ref(&pk), "{file}");
+        assert_eq!(certificates(&dir, file), [&pk[..]], "{file}");
     }
     assert_eq!(certificates(&dir, "KEK.auth"), [kek]);
     assert_eq!(copy.check(), []);
@@ -323,7 +323,7 @@ fn what_is_revoked_grows_and_the_update_has_only_what_is_new() {
 
 #[test]
 fn what_is_wrong_with_a_set_is_found() {
-    type Sabotage = fn(&Path);
+    type Sabotage = Box<dyn Fn(&Path)>;
     let other = || other_keys().trust.dir().to_owned();
     assert_eq!(Copy::new().check(), []);
     let year = 365 * DAY;
@@ -332,9 +332,8 @@ fn what_is_wrong_with_a_set_is_found() {
             fs::copy(other().join(from), dir.join(name)).unwrap();
         }
     };
-    let nothing: Sabotage = |_| ();
-    type Case = (Box<dyn Fn(&Path)>, u64, Severity, &'static str);
-    let cases: Vec<Case> = vec![
+    let nothing = |_: &Path| ();
+    let cases: Vec<(Sabotage, u64, Severity, &str)> = vec![
         (
             Box::new(nothing),
             NOW.seconds() + 20 * year - 30 * DAY,
