@@ -293,3 +293,79 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     write().with_context(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+    use crate::failure::failure_of;
+
+    fn enrolment() -> Enrolment {
+        Enrolment {
+            pk: Vec::new(),
+            kek: Vec::new(),
+            db: Vec::new(),
+            dbx: None,
+        }
+    }
+
+    #[test]
+    fn variables_are_the_owners_and_sparse_and_those_of_before_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (template, vars) = (dir.path().join("template"), dir.path().join("vars"));
+        let mut bytes = vec![0; 8 << 20];
+        bytes[0] = 1;
+        std::fs::write(&template, &bytes).unwrap();
+        let firmware = Firmware {
+            code: template.clone(),
+            vars: template.clone(),
+            arch: Arch::X86_64,
+            smm: true,
+        };
+        firmware.make_variables(&vars, &SecureBoot::Setup).unwrap();
+        let metadata = std::fs::metadata(&vars).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert!(metadata.blocks() * 512 < 1 << 20);
+        assert!(std::fs::read(&vars).unwrap() == bytes);
+        std::fs::write(&vars, "of the machine").unwrap();
+        firmware.make_variables(&vars, &SecureBoot::Setup).unwrap();
+        assert_eq!(std::fs::read(&vars).unwrap(), b"of the machine");
+    }
+
+    #[test]
+    fn templates_and_keys_that_can_not_be_used_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let template = dir.path().join("vars.qcow2");
+        let blank = vec![0; 1 << 20];
+        for (bytes, arch, expected, hint) in [
+            (
+                &b"QFI\xfb"[..],
+                Arch::X86_64,
+                "raw one is needed",
+                "qemu-img",
+            ),
+            (
+                &blank,
+                Arch::X86_64,
+                "no firmware volume",
+                "OVMF_VARS_4M.fd",
+            ),
+            (&blank, Arch::Arm64, "PK.auth", ""),
+        ] {
+            std::fs::write(&template, bytes).unwrap();
+            let error = enrolled(&template, arch, &enrolment()).unwrap_err();
+            let failure = failure_of(&error).unwrap();
+            assert!(failure.message.contains(expected), "{}", failure.message);
+            let hints = failure.hints.join(" ");
+            assert!(hints.contains(hint), "{hints}");
+        }
+    }
+
+    #[test]
+    fn each_mode_keeps_its_own_variables() {
+        let on = SecureBoot::On(enrolment());
+        let files = [SecureBoot::Off, SecureBoot::Setup, on].map(|mode| mode.variables_file());
+        assert_eq!(files, ["vars.fd", "vars-setup.fd", "vars-secure-boot.fd"]);
+    }
+}

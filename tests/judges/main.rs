@@ -7,6 +7,7 @@ mod support;
 
 mod compare;
 mod erofs;
+mod firmware;
 mod fixture;
 mod hermetic;
 mod image;

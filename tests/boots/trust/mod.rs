@@ -292,6 +292,9 @@ fn a_development_image_shows_what_a_release_image_does_not_take() {
     assert_eq!(fact(&console, "effects"), "/run/hwtest-effect");
 }
 
+/// What the kernel says of a root hash with a wrong signature, and of one without.
+const UNSIGNED: &str = "verity: Root hash verification failed (-ENOKEY)";
+
 /// The kernel panics where `/usr` is another, and takes no root hash that nobody or somebody else signed.
 /// One disk shows all: each entry has one try.
 #[test]
@@ -304,11 +307,11 @@ fn the_kernel_refuses_another_usr_and_root_hashes_without_a_good_signature() {
         serde_json::from_slice(&fs::read(release.out.join("manifest.json")).unwrap()).unwrap();
     let hash = manifest["root_hash"].as_str().unwrap();
     let others = root_hash::signature(hash, &release.other, state);
-    // Among entries of one version the last name comes first.
-    for (entry, signature) in [("hwtrust_1.0.0-y", &[][..]), ("hwtrust_1.0.0-z", &others)] {
+    // All say that they are version 1.0.0; of those the highest file name comes first.
+    let add = |entry: &str, change: &dyn Fn(&Path)| {
         let changed = state.join("changed-signature.efi");
         let uki = state.join("changed-signature-signed.efi");
-        root_hash::put_signature(&release.uki, signature, &changed);
+        change(&changed);
         tamper::sign_again(&changed, &release.keys, &uki);
         good(
             tool("mcopy")
@@ -317,7 +320,13 @@ fn the_kernel_refuses_another_usr_and_root_hashes_without_a_good_signature() {
                 .arg(&uki)
                 .arg(format!("::EFI/Linux/{entry}+1-0.efi")),
         );
-    }
+    };
+    add("hwtrust_1.0.2", &|to| {
+        root_hash::put_signature(&release.uki, &others, to);
+    });
+    add("hwtrust_1.0.1", &|to| {
+        root_hash::forget_signature(&release.uki, to);
+    });
     let console = console::listen(
         &mut release.run(&disk, &release.keys),
         &state.join("root-hash.log"),
@@ -329,7 +338,7 @@ fn the_kernel_refuses_another_usr_and_root_hashes_without_a_good_signature() {
         .skip(1)
         .collect();
     assert_eq!(boots.len(), 3, "{console}");
-    for (boot, why) in boots.iter().zip(["ENOKEY", "no signature", "is corrupted"]) {
+    for (boot, why) in boots.iter().zip([UNSIGNED, UNSIGNED, "is corrupted"]) {
         assert!(boot.contains(why), "{why}: {boot}");
         assert!(
             !boot.contains("Reached target initrd-switch-root.target"),
