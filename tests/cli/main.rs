@@ -12,4 +12,5 @@ mod locks;
 mod profiles;
 mod seeds;
 mod server;
+mod signers;
 mod site;
