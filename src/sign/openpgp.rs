@@ -147,6 +147,20 @@ pub fn opens(armoured: &str, passphrase: &str) -> Result<bool> {
 /// # Errors
 /// One of them is no block of public keys.
 pub fn join(blocks: &[&str]) -> Result<String> {
+    armour(collect(blocks)?)
+}
+
+/// The first key of an armoured block, alone.
+///
+/// # Errors
+/// It is no block of public keys.
+pub fn first(block: &str) -> Result<String> {
+    let mut keys = collect(&[block])?;
+    keys.truncate(1);
+    armour(keys)
+}
+
+fn collect(blocks: &[&str]) -> Result<Vec<SignedPublicKey>> {
     let mut keys: Vec<SignedPublicKey> = Vec::new();
     for block in blocks {
         for key in parse_public(block)? {
@@ -155,6 +169,10 @@ pub fn join(blocks: &[&str]) -> Result<String> {
             }
         }
     }
+    Ok(keys)
+}
+
+fn armour(keys: Vec<SignedPublicKey>) -> Result<String> {
     let mut out = Vec::new();
     write_armor(&Several(keys), BlockType::PublicKey, &mut out, None, true)
         .context("encoding the release keys")?;
@@ -252,6 +270,7 @@ mod tests {
         let both = join(&[&a.public, &b.public]).unwrap();
         let again = join(&[&both, &a.public]).unwrap();
         assert_eq!(both, again);
+        assert_eq!(first(&both).unwrap(), a.public);
         let of = |block: &str| describe(block).unwrap();
         assert_eq!(of(&both), [of(&a.public), of(&b.public)].concat());
     }

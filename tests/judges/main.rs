@@ -12,6 +12,7 @@ mod hermetic;
 mod image;
 mod inspect;
 mod interrupted;
+mod keys;
 mod limits;
 mod reproducible;
 mod signers;

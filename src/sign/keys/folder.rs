@@ -39,6 +39,58 @@ impl Draft {
         })
     }
 
+    /// A new, empty folder that is to take the place of the folder `dir` and leave it its own name,
+    /// `DIR.old-N`: so there is one moment in which the two change, and nothing is ever lost.
+    pub(super) fn replacing(dir: &Path) -> Result<Self> {
+        let mode = fs::metadata(dir)
+            .with_context(|| format!("reading {}", dir.display()))?
+            .permissions();
+        let mut number = 1;
+        let path = loop {
+            let mut name = dir.as_os_str().to_owned();
+            name.push(format!(".old-{number}"));
+            let path = PathBuf::from(name);
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("creating {}", path.display()));
+                }
+            }
+        };
+        fs::set_permissions(&path, mode)
+            .with_context(|| format!("setting the mode of {}", path.display()))?;
+        Ok(Self {
+            unfinished: Unfinished::new(path.clone()),
+            path,
+        })
+    }
+
+    /// Exchanges it for `dir`; returns where that lies now.
+    pub(super) fn replace(self, dir: &Path) -> Result<PathBuf> {
+        sync(&self.path)?;
+        // What an interruption removes must not be the old set.
+        let Self { path, unfinished } = self;
+        unfinished.keep();
+        if let Err(error) = exchange(&path, dir) {
+            drop(Unfinished::new(path.clone()));
+            return Err(super::failure(format!(
+                "{} can't take the place of {}: {error}",
+                path.display(),
+                dir.display()
+            ))
+            .hint("the folder of a set has to be on the file system of its parent")
+            .into());
+        }
+        sync(parent(dir))?;
+        Ok(path)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes a folder in it, unless it is there.
     pub(super) fn folder(&self, name: &str, mode: u32) -> Result<()> {
         let path = self.path.join(name);
@@ -84,6 +136,11 @@ impl Draft {
         self.write(stem("der"), 0o644, pair.certificate())
     }
 
+    /// Copies everything in `from` that is not there yet, with its modes.
+    pub(super) fn copy_from(&self, from: &Path) -> Result<()> {
+        copy(from, &self.path)
+    }
+
     /// Gives it the name `dir`, which must be absent or an empty folder; `false` where it is neither.
     pub(super) fn become_new(self, dir: &Path) -> Result<bool> {
         sync(&self.path)?;
@@ -109,12 +166,97 @@ impl Draft {
     }
 }
 
+fn exchange(new: &Path, old: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        // A file system without it (NFS, some FUSE). Where the process is killed in between, both
+        // sets are there, and the message of the next command names the one that is missing.
+        Err(rustix::io::Errno::INVAL) => {
+            let mut aside = new.as_os_str().to_owned();
+            aside.push("-new");
+            fs::rename(new, &aside)?;
+            fs::rename(old, new)
+                .and_then(|()| {
+                    fs::rename(&aside, old).inspect_err(|_| {
+                        let _ = fs::rename(new, old);
+                    })
+                })
+                .inspect_err(|_| {
+                    let _ = fs::rename(&aside, new);
+                })
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Holds a set for the one process that may change it.
+pub(super) fn lock(dir: &Path) -> Result<fs::File> {
+    use rustix::fs::{FlockOperation, flock};
+    let folder = fs::File::open(dir)
+        .map_err(|error| super::failure(format!("reading {}: {error}", dir.display())))?;
+    flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        super::failure(format!(
+            "{} is being changed by another process: {error}",
+            dir.display()
+        ))
+    })?;
+    Ok(folder)
+}
+
 /// The folder that holds `dir`.
 pub(super) fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copy_one = |entry: io::Result<fs::DirEntry>| -> Result<()> {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            if !target.exists() {
+                fs::create_dir(&target)?;
+                fs::set_permissions(&target, entry.metadata()?.permissions())?;
+            }
+            return copy(&path, &target);
+        }
+        if target.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&path)?, &target)?;
+        } else if kind.is_file() {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(entry.metadata()?.permissions().mode() & 0o7777)
+                .open(&target)?;
+            io::copy(&mut fs::File::open(&path)?, &mut file)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    };
+    fs::read_dir(from)
+        .with_context(|| format!("reading {}", from.display()))?
+        .try_for_each(copy_one)
+        .with_context(|| format!("copying {}", from.display()))
+}
+
+/// Writes a public file in place of the one that is there, at once.
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(parent(path))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        fs::File::open(parent(path))?.sync_all()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Puts a folder's entries on the platter.

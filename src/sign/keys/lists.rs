@@ -1,11 +1,11 @@
 //! The contents of a set's variables.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use uuid::Uuid;
 
-use crate::sign::efi::Variable;
 use crate::sign::efi::auth::sign_variable;
 use crate::sign::efi::siglist::{self, Entry, Signature};
+use crate::sign::efi::{Variable, auth};
 use crate::sign::{FileSigner, Signer as _};
 use crate::stamp::Stamp;
 
@@ -25,6 +25,11 @@ pub(super) fn sign(
     signer: &FileSigner,
 ) -> Result<Vec<u8>> {
     sign_variable(variable, time, false, &siglist::write(entries)?, signer)
+}
+
+/// The entries of a signed variable, unverified.
+pub(super) fn entries(signed: &[u8]) -> Result<Vec<Entry>> {
+    siglist::read(auth::payload(signed)?).context("reading its signature lists")
 }
 
 /// `PK.auth`, signed by the key itself: what a machine without a PK takes.

@@ -14,12 +14,17 @@
 //! the same folder gives the same signatures.
 
 mod certify;
+mod check;
 mod folder;
 mod key;
 mod lists;
 mod make;
+mod open;
 pub(in crate::sign) mod private;
+mod revoke;
+mod rotate;
 mod set;
+mod show;
 
 use std::fs;
 use std::path::Path;
@@ -30,10 +35,14 @@ use super::{Role, Trust};
 use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
 
+pub use check::{Finding, Severity, check, date};
 pub use key::Key;
 pub use make::{NewSet, create};
 pub use private::{AskPassphrase, no_passphrase};
+pub use revoke::{DBX_UPDATE, Revoked, image_digest, read_certificate, revoke};
+pub use rotate::{Changed, PK_UPDATE, Rotation, rotate};
 pub use set::Set;
+pub use show::{Overview, Private, Shown, show};
 
 /// Present in folders whose key is for development.
 pub const MARKER_FILE: &str = "NOT-FOR-RELEASE";

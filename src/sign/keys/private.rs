@@ -91,7 +91,12 @@ pub(in crate::sign) fn open(
         .decrypt(passphrase.as_bytes())
         .ok()
         .and_then(|plain| RsaPrivateKey::from_pkcs8_der(plain.as_bytes()).ok())
-        .ok_or_else(|| failure(format!("the passphrase of {shown} is another one")).into())
+        .ok_or_else(|| wrong_passphrase(&shown.to_string()).into())
+}
+
+/// What to say of a passphrase that does not open `what`.
+pub(super) fn wrong_passphrase(what: &str) -> crate::failure::Failure {
+    failure(format!("the passphrase given is not that of {what}"))
 }
 
 /// Whether a private key in PEM needs a passphrase.

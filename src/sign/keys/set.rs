@@ -70,4 +70,9 @@ impl Set {
         text.push(b'\n');
         Ok(text)
     }
+
+    /// A time for new variables: now, or later than all before where the clock was set back.
+    pub(super) fn next_time(&self, now: Stamp) -> Stamp {
+        now.max(Stamp::from_seconds(self.variables.seconds() + 1))
+    }
 }
