@@ -245,7 +245,7 @@ fn every_changed_byte_is_reported_and_the_first_key_brings_all_of_them_back() {
     let (first, second) = (development_keys(), other_keys());
     build(&folder, first, true, true);
     let before = content(&folder);
-    let disk = fs::File::open(folder.join(DISK)).unwrap();
+    let disk = File::open(folder.join(DISK)).unwrap();
 
     let signed = sign(&folder, second).unwrap();
     let whats: BTreeSet<&str> = signed.changes.iter().map(|c| c.what.as_str()).collect();
@@ -262,7 +262,7 @@ fn every_changed_byte_is_reported_and_the_first_key_brings_all_of_them_back() {
     ] {
         assert!(whats.contains(what), "{what}: {whats:?}");
     }
-    let now = fs::File::open(folder.join(DISK)).unwrap();
+    let now = File::open(folder.join(DISK)).unwrap();
     let end = 1_u64 << 30;
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     for offset in (0..2 * end).step_by(1 << 20) {

@@ -182,7 +182,7 @@ fn new_owners_keys_are_taken_by_machines_with_the_old_ones_and_with_none() {
         assert!(!verifies(&dir, file, variable, other), "{file}");
     }
     for file in ["PK.auth", PK_UPDATE] {
-        assert_eq!(certificates(&dir, file), [pk.clone()], "{file}");
+        assert_eq!(certificates(&dir, file), std::slice::from_ref(&pk), "{file}");
     }
     assert_eq!(certificates(&dir, "KEK.auth"), [kek]);
     assert_eq!(copy.check(), []);
@@ -333,7 +333,8 @@ fn what_is_wrong_with_a_set_is_found() {
         }
     };
     let nothing: Sabotage = |_| ();
-    let cases: Vec<(Box<dyn Fn(&Path)>, u64, Severity, &str)> = vec![
+    type Case = (Box<dyn Fn(&Path)>, u64, Severity, &'static str);
+    let cases: Vec<Case> = vec![
         (
             Box::new(nothing),
             NOW.seconds() + 20 * year - 30 * DAY,
