@@ -13,4 +13,5 @@ mod locks;
 mod profiles;
 mod seeds;
 mod server;
+mod signers;
 mod site;

@@ -55,15 +55,14 @@ fn later() -> &'static Path {
     })
 }
 
-/// A copy of an image to sign.
+/// A copy of an image to sign, in a folder of its own.
 fn copy(of: &Path, name: &str) -> PathBuf {
-    let to = fixture().root.join(name);
-    good(
-        tool("cp")
-            .args(["-r", "--sparse=always", "--reflink=auto"])
-            .arg(of)
-            .arg(&to),
-    );
+    let dir = fixture().root.join(name);
+    fs::create_dir(&dir).unwrap();
+    let to = dir.join("image");
+    let mut copy = tool("cp");
+    copy.args(["-r", "--sparse=always", "--reflink=auto"]);
+    good(copy.arg(of).arg(&to));
     to
 }
 
@@ -323,7 +322,7 @@ fn the_judges_agree_on_signed_unsigned_and_changed_programs() {
         bad(verify.arg("-in").arg(file), 1);
         let folder = file.parent().unwrap();
         let file = file.file_name().unwrap();
-        bad(hullwright(folder).arg("inspect").arg(file).arg("verify"), 5);
+        bad(hullwright(folder).arg("inspect").arg(file).arg("verify"), 4);
     };
     let copy = fixture.root.join("judged.efi");
     fs::copy(uki(later()), &copy).unwrap();
@@ -345,12 +344,7 @@ fn a_program_that_fails_leaves_the_image_as_it_was() {
     let untouched = |what: &str| {
         assert_eq!(sparse_digest(&image.join("disk.raw")), before, "{what}");
         assert_eq!(names(&image), listed, "{what}");
-        let hidden = names(image.parent().unwrap());
-        let hidden: Vec<_> = hidden
-            .iter()
-            .filter(|name| name.starts_with(".hull"))
-            .collect();
-        assert!(hidden.is_empty(), "{what}: {hidden:?}");
+        assert_eq!(names(image.parent().unwrap()), ["image"], "{what}");
     };
     for (script, expected) in [
         ("exit 9", "failed (exit status: 9)"),
