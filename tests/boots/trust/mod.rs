@@ -8,6 +8,7 @@ mod arm64;
 mod console;
 mod keys;
 mod root_hash;
+mod rotation;
 mod tamper;
 mod unsigned;
 
