@@ -14,4 +14,6 @@ mod inspect;
 mod interrupted;
 mod limits;
 mod reproducible;
+mod signatures;
+mod tamper;
 mod versions;

@@ -420,8 +420,8 @@ profile.yaml:2:33: `systemd.debug-shell=1` opens a way in; only development prof
 2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
   |                                 ^^^^^^^^^^^^^^^^^^^^^
   hint: extend `dev` in a profile that is for development only
-error: profile.yaml:2:57: `lockdown=none` undoes the kernel's lockdown; only development profiles may have it
- --> profile.yaml:2:57
+error: profile.yaml:2:56: `lockdown=none` undoes the kernel's lockdown; only development profiles may have it
+ --> profile.yaml:2:56
   |
 2 | kernel: {package: xx, cmdline: [systemd.debug-shell=1, lockdown=none]}
   |                                                        ^^^^^^^^^^^^^
