@@ -45,8 +45,8 @@ pub struct Inputs<'a> {
     pub archive: &'a archive::Context,
     /// Whose image this is: certificates, and what enrols them.
     pub trust: &'a Trust,
-    /// Who signs.
-    pub signers: &'a Signers,
+    /// Who signs; nobody, where that comes later.
+    pub signers: Option<&'a Signers>,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -115,11 +115,11 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
     if let Some(signature) = &signature {
-        root_hash_signature::append(&mut initrd.bytes, Some(&signature.p7s))?;
+        root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
-    let loader = sign(inputs, assembled.boot.systemd_boot.read()?.into_owned())
-        .context("signing systemd-boot")?;
+    let loader = assembled.boot.systemd_boot.read()?.into_owned();
+    let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
     let partition = signature.as_ref().map(|signature| &*signature.partition);
     let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
 
@@ -419,7 +419,8 @@ impl std::io::Write for HashedFile {
 
 /// The signature of the root hash, in both its forms.
 struct RootHashSignature {
-    p7s: Vec<u8>,
+    /// Nothing where it is signed later.
+    p7s: Option<Vec<u8>>,
     partition: Vec<u8>,
 }
 
@@ -428,10 +429,7 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<Root
     if inputs.loaded.profile.boot.verity_signature == VeritySignature::Off {
         return Ok(None);
     }
-    let (Some(signer), Some(certificate)) = (
-        inputs.signers.verity.as_deref(),
-        inputs.trust.certificate(sign::Role::Verity),
-    ) else {
+    let Some(certificate) = inputs.trust.certificate(sign::Role::Verity) else {
         return Err(Failure::new(
             Kind::Keys,
             format!(
@@ -442,10 +440,19 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<Root
         .hint("make a whole set with `hullwright keys new DIR`, or leave boot.verity_signature out")
         .into());
     };
-    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
     let size = verity::signature::PARTITION_SIZE;
+    let Some(signer) = inputs.signers.and_then(|signers| signers.verity.as_deref()) else {
+        return Ok(Some(RootHashSignature {
+            p7s: None,
+            partition: vec![0; size],
+        }));
+    };
+    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
     let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
-    Ok(Some(RootHashSignature { p7s, partition }))
+    Ok(Some(RootHashSignature {
+        p7s: Some(p7s),
+        partition,
+    }))
 }
 
 fn make_uki(
@@ -490,7 +497,9 @@ fn make_uki(
         ],
     )
     .context("assembling the UKI")?;
-    let uki = sign(inputs, uki).context("signing the UKI")?;
+    let os = &inputs.loaded.profile.os;
+    let purpose = format!("{}_{}.efi", os.id, os.version);
+    let uki = sign(inputs, uki, &purpose).context("signing the UKI")?;
     stage.add(uki.len() as u64);
     Ok(uki)
 }
@@ -512,8 +521,12 @@ fn stub(profile: &Profile, boot: &BootFiles) -> Result<Vec<u8>> {
     })
 }
 
-fn sign(inputs: &Inputs<'_>, pe: Vec<u8>) -> Result<Vec<u8>> {
-    authenticode::sign(pe, &*inputs.signers.db)
+/// Signs, or reserves the place for a signature.
+fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
+    match inputs.signers {
+        Some(signers) => authenticode::sign_for(pe, &*signers.db, purpose),
+        None => authenticode::reserve(pe),
+    }
 }
 
 fn write_disk(

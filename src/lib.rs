@@ -26,4 +26,6 @@ pub mod stamp;
 pub mod store;
 pub mod tree;
 pub mod uki;
+pub mod varstore;
 pub mod verity;
+pub mod words;

@@ -27,6 +27,14 @@ impl Unfinished {
         }
         Self(path)
     }
+
+    /// Gives up the charge: what was made has its final name.
+    pub fn keep(self) {
+        if let Ok(mut list) = UNFINISHED.lock() {
+            list.retain(|path| *path != self.0);
+        }
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for Unfinished {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{Context, environment, output};
+use super::passphrase::PassphraseArguments;
+use super::{Context, arguments, environment, output};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
 use crate::profile::words;
-use crate::sign::{self, Signers, Trust, authenticode};
-use crate::stamp::Stamp;
+use crate::sign::{Choice, Signers, authenticode};
 use crate::uki::addon::{self, Addon};
 
 /// Make signed addons: words of the command line that vary from node to node.
@@ -49,6 +49,11 @@ struct New {
     /// Folder with signing keys.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
+    /// Who signs: `file`, `command:PROGRAM [ARG…]` or a `pkcs11:` URI.
+    #[arg(long, value_name = "SIGNER", default_value = "file", value_parser = arguments::signer)]
+    signer: Choice,
     /// The file; its name ends in `.addon.efi`.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -84,14 +89,13 @@ impl New {
         {
             return Err(usage(format!("`{uname}` is no kernel version")).into());
         }
-        let now = Stamp::from_seconds(environment::now());
-        let trust = match self.keys.clone().or_else(environment::keys) {
-            Some(dir) => Trust::open(&dir, now)?,
-            None => sign::keys::development(&environment::state_dir()?, now)
-                .context("making development keys")?,
-        };
+        let trust = arguments::keys_or(self.keys.as_deref(), || Ok(None))?;
         let cmdline = checked(&self.cmdline, trust.is_development())?;
-        let signers = Signers::files(&trust)?;
+        let passphrase = self.passphrase.get();
+        let settings = environment::signer_settings()?;
+        let signers = Signers::open(&self.signer, &trust, &settings, &|what| {
+            passphrase.existing(what)
+        })?;
         let unsigned = addon::build(&Addon {
             arch: self.arch,
             cmdline: &cmdline,

@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
-use crate::sign::{self, Trust};
+use crate::sign::{self, Choice, Trust};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -74,16 +74,30 @@ impl ArchiveArguments {
 
 /// Whose keys sign: flag, environment, profile, development set.
 pub fn keys(flag: Option<&Path>, loaded: &Loaded) -> Result<Trust> {
+    let keys = keys_or(flag, || loaded.keys())?;
+    keys.check_allowed(loaded.profile.development)?;
+    Ok(keys)
+}
+
+/// The keys of flag, environment, `otherwise`, development set.
+pub fn keys_or(
+    flag: Option<&Path>,
+    otherwise: impl FnOnce() -> Result<Option<PathBuf>>,
+) -> Result<Trust> {
     let now = Stamp::from_seconds(environment::now());
     let named = match flag.map(Path::to_owned).or_else(environment::keys) {
         Some(dir) => Some(dir),
-        None => loaded.keys()?,
+        None => otherwise()?,
     };
-    let keys = match named {
-        Some(dir) => Trust::open(&dir, now)?,
+    match named {
+        Some(dir) => Trust::open(&dir, now),
         None => sign::keys::development(&environment::state_dir()?, now)
-            .context("making development keys")?,
-    };
-    keys.check_allowed(loaded.profile.development)?;
-    Ok(keys)
+            .context("making development keys"),
+    }
+}
+
+/// The value of `--signer`.
+pub fn signer(text: &str) -> Result<Choice, String> {
+    text.parse()
+        .map_err(|expected| format!("expected {expected}"))
 }

@@ -6,14 +6,16 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::arguments::{self, ArchiveArguments, ProfileArguments};
+use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
+use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
 use crate::report::progress::{self, Form};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
-use crate::sign::Signers;
+use crate::sign::{Choice, Signers, Trust};
 use crate::stamp::Stamp;
 
 /// Link profiles into images.
@@ -50,9 +52,37 @@ pub struct BuildArguments {
     /// Folder with signing keys.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArguments,
+    /// Who signs: `file`, `command:PROGRAM [ARG…]` or a `pkcs11:` URI [default: the profile's, else
+    /// `file`].
+    #[arg(long, value_name = "SIGNER", value_parser = arguments::signer)]
+    signer: Option<Choice>,
+    /// Sign while building, or leave it to `hullwright sign` [default: the profile's, else `now`].
+    #[arg(long, value_name = "WHEN")]
+    sign: Option<When>,
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
+}
+
+impl BuildArguments {
+    /// Whose keys sign `profile`, or without one whose keys most likely signed a finished image.
+    pub fn trust(&self, profile: Option<&str>) -> Result<Trust> {
+        let loaded = profile.map(|name| self.profile.load(name)).transpose()?;
+        match loaded {
+            Some(loaded) => arguments::keys(self.keys.as_deref(), &loaded),
+            None => arguments::keys_or(self.keys.as_deref(), || Ok(None)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum When {
+    /// The build signs.
+    Now,
+    /// The build opens no private key, and leaves places for signatures.
+    Later,
 }
 
 impl Build {
@@ -109,7 +139,7 @@ fn build_into(
     let archive = arguments.archive.context(&loaded, &progress)?;
     let keyrings = loaded.keyrings()?;
     let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
-    let signers = Signers::files(&trust)?;
+    let signers = signers(arguments, &loaded, &trust)?;
     let forced = match arguments.stamp {
         Some(seconds) => Some(Stamp::from_seconds(seconds)),
         None => environment::source_date_epoch()?,
@@ -136,7 +166,7 @@ fn build_into(
         keyrings: &keyrings,
         archive: &archive,
         trust: &trust,
-        signers: &signers,
+        signers: signers.as_ref(),
         stamp: forced.unwrap_or(lock.stamp),
         output: &output,
         sync: arguments.sync,
@@ -146,6 +176,24 @@ fn build_into(
         built.lock.save(&path)?;
     }
     Ok(built)
+}
+
+/// Who signs; nobody, where that comes later.
+fn signers(arguments: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Option<Signers>> {
+    let later = match arguments.sign {
+        Some(when) => when == When::Later,
+        None => loaded.profile.sign == SignTime::Later,
+    };
+    if later {
+        return Ok(None);
+    }
+    let choice = match &arguments.signer {
+        Some(choice) => choice.clone(),
+        None => loaded.signer()?,
+    };
+    let passphrase = arguments.passphrase.get();
+    let settings = environment::signer_settings()?;
+    Signers::open(&choice, trust, &settings, &|what| passphrase.existing(what)).map(Some)
 }
 
 fn report(built: &Built, context: Context) {

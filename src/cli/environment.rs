@@ -5,11 +5,12 @@
 )]
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
 use crate::failure::{Failure, Kind};
+use crate::sign::{DEFAULT_LIMIT, Settings};
 use crate::stamp::Stamp;
 
 fn path(name: &str) -> Option<PathBuf> {
@@ -69,6 +70,44 @@ fn choose(
 #[must_use]
 pub fn keys() -> Option<PathBuf> {
     path("HULLWRIGHT_KEYS")
+}
+
+/// `HULLWRIGHT_PASSPHRASE`.
+#[must_use]
+pub fn passphrase() -> Option<zeroize::Zeroizing<String>> {
+    std::env::var("HULLWRIGHT_PASSPHRASE")
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(zeroize::Zeroizing::new)
+}
+
+/// What signers take from the environment: `HULLWRIGHT_PIN`, `HULLWRIGHT_SIGNER_TIMEOUT`.
+///
+/// # Errors
+/// The time limit is no number of seconds.
+pub fn signer_settings() -> Result<Settings> {
+    let text = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let limit = match text("HULLWRIGHT_SIGNER_TIMEOUT") {
+        None => DEFAULT_LIMIT,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| (1..=86_400).contains(seconds))
+            .map(Duration::from_secs)
+            .ok_or_else(|| {
+                Failure::new(
+                    Kind::Usage,
+                    format!(
+                        "HULLWRIGHT_SIGNER_TIMEOUT is `{text}`, which is not a number of seconds \
+                         from 1 to 86400"
+                    ),
+                )
+            })?,
+    };
+    Ok(Settings {
+        pin: text("HULLWRIGHT_PIN"),
+        limit,
+    })
 }
 
 /// `HULLWRIGHT_MIRROR`.

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use crate::arch::{Arch, ESP_TYPE};
 use crate::disk::GptTable;
 use crate::failure::{Failure, Kind};
+use crate::report::Manifest;
+use crate::sign::Trust;
 
 /// A disk image.
 #[derive(Debug)]
@@ -28,6 +30,24 @@ impl Image {
             Failure::new(Kind::Usage, format!("{} has no ESP", self.disk.display()))
         })?;
         Ok(entry.offset())
+    }
+
+    /// Says so where the manifest beside the disk names another certificate than that of `trust`:
+    /// firmware will refuse the image, which may be what is to be shown.
+    pub fn note_other_keys(&self, trust: &Trust) {
+        let manifest = std::fs::read(self.disk.with_file_name("manifest.json"));
+        let signed_by = manifest
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
+            .map(|manifest| manifest.signing_certificate);
+        if let Some(signed_by) = signed_by.filter(|&print| print != trust.fingerprint()) {
+            eprintln!(
+                "note: {} was signed with the certificate {signed_by}, not with that in {} ({})",
+                self.disk.display(),
+                trust.dir().display(),
+                trust.fingerprint(),
+            );
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use super::output;
 use crate::failure::{Failure, Kind};
 use crate::run::machine;
+use crate::sign::command;
 use crate::staging;
 
 /// How long a clean stop may take.
@@ -65,6 +66,7 @@ fn tell(json: bool) -> u8 {
 
 fn end(json: bool) -> ! {
     machine::stop_all();
+    command::stop_all();
     staging::abandon_all();
     std::process::exit(tell(json).into())
 }

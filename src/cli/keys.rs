@@ -1,15 +1,15 @@
-//! `hullwright keys`: make and look at signing keys.
+//! `hullwright keys`: make, look at, renew and revoke signing keys.
 
-use std::path::PathBuf;
+mod change;
+mod look;
+mod new;
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{Context, environment, output};
-use crate::sign::{self, KeyProfile, Trust};
+use super::{Context, environment};
 use crate::stamp::Stamp;
 
-/// Make and look at signing keys.
+/// Make, look at, renew and revoke signing keys.
 #[derive(Debug, clap::Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -18,53 +18,25 @@ pub struct Keys {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a key and certificate in a new folder.
-    #[command(after_help = "Example:\n  hullwright keys new keys --profile release")]
-    New {
-        /// The folder; it must not exist or be empty.
-        dir: PathBuf,
-        /// What the key is for.
-        #[arg(long, value_enum, default_value_t = Purpose::Dev)]
-        profile: Purpose,
-    },
-    /// Print the fingerprint of the keys in a folder.
-    Show {
-        /// The folder.
-        dir: PathBuf,
-    },
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Purpose {
-    /// For development only; refused where it matters.
-    Dev,
-    /// For images that leave the house.
-    Release,
+    New(new::New),
+    Show(look::Show),
+    Check(look::Check),
+    Rotate(change::Rotate),
+    Revoke(change::Revoke),
+    Vars(super::keys_vars::Vars),
 }
 
 impl Keys {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let now = Stamp::from_seconds(environment::now());
-        let keys = match &self.command {
-            Command::New { dir, profile } => {
-                let profile = match profile {
-                    Purpose::Dev => KeyProfile::Development,
-                    Purpose::Release => KeyProfile::Release,
-                };
-                sign::keys::generate(dir, profile, now)?
-            }
-            Command::Show { dir } => Trust::open(dir, now)?,
-        };
-        if context.json {
-            let dir = keys.dir().to_string_lossy().into_owned();
-            output::event(
-                "result",
-                json!({"dir": dir, "fingerprint": keys.fingerprint()}),
-            );
-        } else {
-            output::line_out(&format!("{}  {}", keys.fingerprint(), keys.dir().display()));
+        match &self.command {
+            Command::New(command) => command.run(context, now),
+            Command::Show(command) => command.run(context),
+            Command::Check(command) => command.run(context, now),
+            Command::Rotate(command) => command.run(context, now),
+            Command::Revoke(command) => command.run(context, now),
+            Command::Vars(command) => command.run(context),
         }
-        Ok(0)
     }
 }

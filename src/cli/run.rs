@@ -1,5 +1,6 @@
 //! `hullwright run`: boot an image in QEMU.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use anyhow::Result;
 use super::build::{self, BuildArguments};
 use super::{Context, image};
 use crate::failure::Kind;
+use crate::run::firmware::SecureBoot;
 use crate::run::machine::Forward;
 use crate::run::{self, Mode, Settings};
+use crate::sign::Trust;
 
 /// Boot an image in QEMU, building it first when a profile is named.
 #[derive(Debug, clap::Args)]
@@ -17,7 +20,8 @@ use crate::run::{self, Mode, Settings};
     hullwright run qemu                                  console on the terminal (Ctrl-A X ends it)\n  \
     hullwright run qemu --exec 'systemctl --failed'      run a command, exit with its status\n  \
     hullwright run out/qemu-x86_64-0.0.0-dev --persist   keep what the guest writes\n  \
-    hullwright run qemu --ssh --forward 8080:80          a shell, and a port of the guest\n\n\
+    hullwright run qemu --ssh --forward 8080:80          a shell, and a port of the guest\n  \
+    hullwright run qemu --secure-boot                    firmware that checks signatures\n\n\
     --exec passes the guest's status on; 125 is a failure of hullwright's own, 124 the time limit.")]
 pub struct Run {
     /// A disk.raw, the output folder of a build, or a profile to build.
@@ -56,12 +60,47 @@ pub struct MachineArguments {
     /// Keep the guest's console in this file.
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
+    /// Firmware that checks signatures, with the keys that sign the image enrolled (see --keys).
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on"
+    )]
+    pub secure_boot: Option<SecureBootMode>,
+    /// For experts: one more argument of QEMU's, passed on as it is.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<OsString>,
+}
+
+/// The state of the firmware's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SecureBootMode {
+    /// The keys are enrolled from the first start on.
+    On,
+    /// No keys yet: the image may enrol its own.
+    Setup,
 }
 
 impl MachineArguments {
-    /// As the run room wants it.
-    pub fn settings(&self, image: &image::Image) -> Settings {
-        Settings {
+    /// As the run room wants it; `trust` finds the keys where they are needed.
+    pub fn settings(
+        &self,
+        image: &image::Image,
+        trust: impl FnOnce() -> Result<Trust>,
+    ) -> Result<Settings> {
+        let secure_boot = match self.secure_boot {
+            None => SecureBoot::Off,
+            Some(SecureBootMode::Setup) => SecureBoot::Setup,
+            Some(SecureBootMode::On) => {
+                let trust = trust()?;
+                image.note_other_keys(&trust);
+                SecureBoot::with(&trust)?
+            }
+        };
+        Ok(Settings {
             arch: image.arch,
             memory: self.memory,
             cpus: self.cpus,
@@ -69,7 +108,9 @@ impl MachineArguments {
             timeout: self.timeout.map(Duration::from_secs),
             forwards: Vec::new(),
             console: self.console.clone(),
-        }
+            secure_boot,
+            qemu: self.qemu_arg.clone(),
+        })
     }
 }
 
@@ -87,15 +128,20 @@ impl Run {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let given = Path::new(&self.target);
-        let image = if given.is_dir() || given.extension().is_some_and(|e| e == "raw") {
+        let finished = given.is_dir() || given.extension().is_some_and(|e| e == "raw");
+        let image = if finished {
             image::find(given)?
         } else {
             image::find(&build::build_one(&self.target, &self.build, context)?.directory)?
         };
+        let trust = || {
+            let profile = (!finished).then_some(self.target.as_str());
+            self.build.trust(profile)
+        };
         let settings = Settings {
             persist: self.persist,
             forwards: self.forward.clone(),
-            ..self.machine.settings(&image)
+            ..self.machine.settings(&image, trust)?
         };
         let mode = match (&self.exec, self.ssh) {
             (Some(command), _) => Mode::Exec(command.clone()),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::run::MachineArguments;
-use super::{Context, image, output};
+use super::{Context, arguments, image, output};
 use crate::run::boot_test::boot_test;
 use crate::run::junit;
 
@@ -22,6 +22,9 @@ pub struct Test {
     /// Write a JUnit report.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Folder with the keys that sign the image, for --secure-boot.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArguments,
 }
@@ -30,7 +33,9 @@ impl Test {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
         let image = image::find(&self.image)?;
-        let verdict = boot_test(&image.disk, image.esp()?, &self.machine.settings(&image))?;
+        let trust = || arguments::keys_or(self.keys.as_deref(), || Ok(None));
+        let settings = self.machine.settings(&image, trust)?;
+        let verdict = boot_test(&image.disk, image.esp()?, &settings)?;
         for check in &verdict.checks {
             let mark = if check.failure.is_none() {
                 "ok  "

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::failure::{Failure, Kind};
 use crate::tree::TreePath;
+use crate::words::nearest;
 
 /// Links that are followed before it must be a circle; the kernel's limit.
 const MAX_LINKS: usize = 40;
@@ -158,20 +159,18 @@ fn missing(volume: &mut dyn Volume, path: &TreePath, dir: &TreePath, name: &[u8]
     }
     let name = String::from_utf8_lossy(name).into_owned();
     // A directory that does not read says so when it is asked for.
-    let nearest = volume
+    let others: Vec<String> = volume
         .names(dir)
         .unwrap_or_default()
         .iter()
         .map(|other| String::from_utf8_lossy(other).into_owned())
-        .map(|other| (strsim::damerau_levenshtein(&name, &other), other))
-        .min()
-        .filter(|(distance, other)| {
-            *distance <= (name.chars().count() / 3).max(1) || other.starts_with(&name)
-        });
-    if let Some((_, nearest)) = nearest
-        && let Ok(nearest) = dir.join(&nearest)
+        .collect();
+    let others = || others.iter().map(String::as_str);
+    let near = nearest(&name, others()).or_else(|| others().find(|other| other.starts_with(&name)));
+    if let Some(near) = near
+        && let Ok(near) = dir.join(near)
     {
-        failure = failure.hint(format!("did you mean {}?", shown(volume, &nearest)));
+        failure = failure.hint(format!("did you mean {}?", shown(volume, &near)));
     }
     let dir = shown(volume, dir);
     failure.hint(format!("`ls {dir}` shows what is there"))

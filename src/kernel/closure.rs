@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{module_name, nearest, normal_alias};
+use super::names::{module_name, normal_alias};
 use super::order::ModuleIndex;
+use crate::words::nearest_few;
 
 /// The answer to a list of module names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +43,10 @@ impl ModuleIndex {
                 let known = self.by_name.keys().chain(&self.builtin).map(String::as_str);
                 out.missing.push(Missing {
                     name: name.to_owned(),
-                    nearest: nearest(&module_name(name), known),
+                    nearest: nearest_few(&module_name(name), known, 3)
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect(),
                 });
             }
             todo.extend(found);

@@ -77,42 +77,6 @@ pub(super) fn symbol_order(symbol: &str) -> (u32, &str) {
     (superfast(symbol.as_bytes()) & (SYMBOL_BUCKETS - 1), symbol)
 }
 
-/// Up to three of `known` that look most like `name`, nearest first.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let limit = (name.len() / 3).max(2);
-    let mut close: Vec<(usize, &str)> = known
-        .filter(|other| other.len().abs_diff(name.len()) <= limit)
-        .map(|other| (distance(name.as_bytes(), other.as_bytes()), other))
-        .filter(|(distance, _)| *distance <= limit)
-        .collect();
-    close.sort_unstable();
-    close.dedup();
-    close.truncate(3);
-    close
-        .into_iter()
-        .map(|(_, other)| other.to_owned())
-        .collect()
-}
-
-/// Edits between two names.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        row[0] = left;
-        for (cell, y) in row[1..].iter_mut().zip(b) {
-            let above = *cell;
-            left = (above + 1)
-                .min(left + 1)
-                .min(diagonal + usize::from(x != y));
-            diagonal = above;
-            *cell = left;
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,13 +96,5 @@ mod tests {
             module_name("kernel/drivers/md/dm-verity.ko.xz"),
             "dm_verity"
         );
-    }
-
-    #[test]
-    fn a_typing_error_finds_its_name() {
-        let known = ["virtio_blk", "virtio_net", "ext4", "erofs"];
-        assert_eq!(nearest("virtio_blck", known.into_iter())[0], "virtio_blk");
-        assert_eq!(nearest("erosf", known.into_iter()), ["erofs"]);
-        assert!(nearest("zzzzzz", known.into_iter()).is_empty());
     }
 }

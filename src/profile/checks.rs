@@ -128,6 +128,11 @@ pub fn keyring(text: &str) -> Result<(), String> {
     path(text)
 }
 
+/// Who signs.
+pub fn signer(text: &str) -> Result<(), String> {
+    text.parse::<crate::sign::Choice>().map(|_| ())
+}
+
 /// A key's fingerprint.
 pub fn fingerprint(text: &str) -> Result<(), String> {
     expect(

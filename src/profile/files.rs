@@ -9,11 +9,13 @@ use anyhow::{Context as _, Result};
 
 use super::embedded;
 use super::load::{Loaded, read_bounded, tidy};
-use super::source::{Base, Problem, failure, nearest};
+use super::source::{Base, Problem, failure};
 use super::yaml::Node;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
+use crate::sign::Choice;
 use crate::tree::{Meta, TreePath};
+use crate::words::nearest;
 
 /// The largest file of an overlay.
 const MOST_FILE: usize = 1 << 30;
@@ -176,6 +178,32 @@ impl Loaded {
             },
             None => Ok(None),
         }
+    }
+
+    /// Who signs, as the profile says; a program is relative to the file that names it.
+    ///
+    /// # Errors
+    /// An embedded profile names a relative program, which it can't have.
+    pub fn signer(&self) -> Result<Choice> {
+        let Some(node) = self.tree.get("signer") else {
+            return Ok(Choice::File);
+        };
+        let Some(written) = node.text() else {
+            return Ok(Choice::File);
+        };
+        let mut choice: Choice = written
+            .parse()
+            .map_err(|expected| Failure::new(Kind::Bug, format!("signer: expected {expected}")))?;
+        if let Choice::Command(words) = &mut choice
+            && let Some(program) = words.first_mut()
+            && program.contains('/')
+        {
+            let path = resolve(node, program)?;
+            // With nothing before it, it would be looked for in PATH.
+            let path = Path::new(".").join(path);
+            *program = path.to_string_lossy().into_owned();
+        }
+        Ok(choice)
     }
 
     /// Reads everything the profile names, as `check` does.

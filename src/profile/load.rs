@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 
 use super::schema::{Profile, Root};
-use super::source::{Base, Origin, Problem, Source, failure, nearest};
+use super::source::{Base, Origin, Problem, Source, failure};
 use super::table::{PROFILE, Shape};
 use super::yaml::{Entry, MOST_BYTES, Node, Value, parse};
 use super::{ARGUMENT, embedded, merge, rules, typing};
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
+use crate::words::nearest;
 
 /// The most profiles that one profile may be made of.
 const MOST_LAYERS: usize = 64;

@@ -3,9 +3,10 @@
 //!
 //! The trees have passed [`super::typing::check_layer`], so types need no second look here.
 
-use super::source::{Problem, nearest};
+use super::source::Problem;
 use super::table::{PROFILE, Record, Shape};
 use super::yaml::{Entry, Node, Value};
+use crate::words::nearest;
 
 /// Keys that belong to one file and are not inherited.
 const OWN: [&str; 3] = ["name", "description", "extends"];

@@ -24,7 +24,7 @@ pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
 pub use load::{LoadRequest, Loaded, load, parse_bytes};
 pub use reference::reference;
 pub use scaffold::scaffold;
-pub use schema::Profile;
+pub use schema::{Profile, SignTime};
 pub use show::LeafOrigin;
 
 /// The name of arguments among the sources.

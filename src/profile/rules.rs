@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::checks::bytes_shown;
 use super::schema::{DiskSize, MIB, Profile};
-use super::source::{Origin, Problem, nearest};
+use super::source::{Origin, Problem};
 use super::words;
 use super::yaml::Node;
 use crate::erofs::Codec;
+use crate::words::nearest;
 
 /// systemd units that open a way in.
 const DEVELOPMENT_UNITS: [&str; 1] = ["debug-shell.service"];

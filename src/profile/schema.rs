@@ -46,6 +46,23 @@ pub struct Profile {
     /// Folder with signing keys, relative to the profile.
     #[serde(default)]
     pub keys: Option<PathBuf>,
+    /// Who signs: `file`, `command:PROGRAM [ARG…]` or a `pkcs11:` URI; absent: `file`.
+    #[serde(default)]
+    pub signer: Option<String>,
+    /// When the image is signed.
+    #[serde(default)]
+    pub sign: SignTime,
+}
+
+/// When an image is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignTime {
+    /// While it is built.
+    #[default]
+    Now,
+    /// By `hullwright sign`; the build sees certificates only.
+    Later,
 }
 
 const fn default_arch() -> Arch {

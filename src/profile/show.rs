@@ -63,10 +63,15 @@ impl Loaded {
             .collect()
     }
 
-    /// Hash of everything the merged profile says. Contents of files that it names are not part.
+    /// Hash of everything the merged profile says about the image. Contents of files that it names
+    /// are not part, nor who signs and when: neither changes a byte.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
-        Sha256::of(self.json().to_string().as_bytes())
+        let mut json = self.json();
+        if let Some(keys) = json.as_object_mut() {
+            keys.retain(|key, _| !matches!(key.as_str(), "signer" | "sign"));
+        }
+        Sha256::of(json.to_string().as_bytes())
     }
 
     /// The typed profile as JSON, keys in the order of the schema.

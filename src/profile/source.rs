@@ -193,19 +193,3 @@ pub fn failure(problems: &[Problem]) -> Failure {
         ..first.failure()
     }
 }
-
-/// The nearest of `candidates`, if it is near enough to be a slip of the fingers.
-#[must_use]
-pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if wrong.len() > 200 {
-        return None;
-    }
-    let allowed = (wrong.chars().count() / 3).clamp(1, 4);
-    let folded = wrong.to_lowercase().replace('-', "_");
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&folded, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min()
-        .map(|(_, candidate)| candidate)
-}

@@ -175,6 +175,19 @@ pub static PROFILE: Record = Record {
             "Folder with the signing keys. `--keys` and `HULLWRIGHT_KEYS` come first; without any \
              of them a development key is made on first use.",
         ),
+        text(
+            "signer",
+            checks::signer,
+            "Who signs: `file` (the default: private keys beside the certificates), \
+             `command:PROGRAM [ARG…]`, or a `pkcs11:` URI; `--signer` comes first. A PROGRAM with a \
+             `/` that is not absolute is relative to this file. See [signers](signers.md).",
+        ),
+        field(
+            "sign",
+            Shape::Choice(&["now", "later"]),
+            "`later`: the build opens no private key and reserves places for the signatures, which \
+             `hullwright sign` fills. `--sign` comes first.",
+        ),
     ],
 };
 

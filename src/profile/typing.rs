@@ -3,9 +3,10 @@
 use serde_json::{Map, Number, Value as Json};
 
 use super::checks;
-use super::source::{Problem, nearest};
+use super::source::Problem;
 use super::table::{PROFILE, Record, Shape};
 use super::yaml::{Entry, Node, Value};
+use crate::words::nearest;
 
 /// Holds one layer against the table: known keys, right types, possible values. Nothing is required
 /// of a layer as a whole, but entries of lists are complete.

@@ -12,6 +12,7 @@ use super::request::{Request, Wishes};
 use super::universe::{Id, Universe};
 use crate::archive::SuiteIndex;
 use crate::failure::{Failure, Kind};
+use crate::words::nearest_few;
 
 /// Lines of an explanation: it has to fit on one screen.
 const LINES: usize = 20;
@@ -49,7 +50,7 @@ pub fn unknown_names(
             failure = failure.hint(hint);
             continue;
         }
-        let similar = similar(name, universe.names());
+        let similar = nearest_few(name, universe.names().iter().copied(), 3);
         if !similar.is_empty() {
             let similar: Vec<String> = similar.iter().map(|s| format!("`{s}`")).collect();
             failure = failure.hint(format!("`{name}`: did you mean {}?", similar.join(" or ")));
@@ -82,41 +83,6 @@ fn withheld(name: &str, suites: &[SuiteIndex]) -> Option<String> {
     } else {
         format!("archive {archive} has {name}, but its `only` does not list it")
     })
-}
-
-/// The names nearest to `name`, at most three.
-fn similar<'n>(name: &str, names: &[&'n str]) -> Vec<&'n str> {
-    let limit = (name.len() / 3).clamp(1, 3);
-    let mut near: Vec<(usize, &str)> = names
-        .iter()
-        .filter(|other| other.len().abs_diff(name.len()) <= limit)
-        .map(|other| (distance(name, other), *other))
-        .filter(|(distance, _)| *distance <= limit)
-        .collect();
-    near.sort_unstable();
-    near.truncate(3);
-    near.into_iter().map(|(_, name)| name).collect()
-}
-
-/// Edits between two names: insertions, deletions, replacements, swapped neighbours.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(x != y))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or_default()
 }
 
 /// The failure for wishes that have no solution.

@@ -6,7 +6,6 @@
 
 mod check;
 mod explain;
-mod glob;
 pub mod lock;
 pub mod obtain;
 mod provider;

@@ -1,10 +1,9 @@
 //! Dependencies that exist only for maintainer scripts: data, embedded from
 //! `profiles/script-only.yaml`.
 
+use crate::words::glob;
 use anyhow::Context as _;
 use serde::Deserialize;
-
-use super::glob;
 
 const DATA: &str = include_str!("../../profiles/script-only.yaml");
 

@@ -1,4 +1,4 @@
-//! Plain text for people: columns and sizes.
+//! Plain text for people: columns.
 
 /// Rows in aligned columns, the last one to the right.
 #[must_use]
@@ -29,35 +29,12 @@ pub fn columns(rows: Vec<Vec<String>>) -> String {
     out
 }
 
-/// A size with a binary unit.
-#[must_use]
-pub fn bytes(size: u64) -> String {
-    let mut unit = "B";
-    let mut value = size as f64;
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" {
-        format!("{size} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_columns_are_aligned() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(139_000_000), "132.6 MiB");
+    fn columns_are_aligned() {
         let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
         assert_eq!(
             columns(vec![row("a", "10"), row("bcd", "5")]),

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::glob;
 use super::relation::{self, Clause, RelationError, Term};
 use super::request::{Pin, Wishes};
 use super::script_only::ScriptOnly;
 use super::version;
 use crate::archive::{Record, SuiteIndex};
 use crate::failure::{Failure, Kind};
+use crate::words::glob;
 
 /// Number of a package in [`Universe::records`].
 pub type Id = u32;

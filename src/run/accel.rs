@@ -65,13 +65,10 @@ impl Accelerator {
 
 /// Starts the firmware on KVM and waits for its first byte on the serial line.
 fn probe(arch: Arch, firmware: &Firmware) -> Result<(), String> {
-    let machine = match arch {
-        Arch::X86_64 => "q35",
-        Arch::Arm64 => "virt",
-    };
     let mut child = Command::new(arch.traits().qemu)
+        .args(firmware.machine())
         .args([
-            "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none",
+            "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none",
         ])
         .args(["-nodefaults", "-no-reboot", "-serial", "stdio", "-drive"])
         .arg(format!(

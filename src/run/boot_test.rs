@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::firmware::SecureBoot;
 use super::junit::Check;
 use super::machine::Console;
 use super::{Bench, Settings};
@@ -44,6 +45,8 @@ const MARKERS: &[(&str, &str)] = &[
     ),
     ("the boot is complete", "boot-complete.target"),
 ];
+/// What the kernel's EFI stub says where firmware enforces signatures.
+const SECURE_BOOT: (&str, &str) = ("Secure Boot is on", "UEFI Secure Boot is enabled");
 /// Console lines that a good boot never shows.
 const BAD: &[&str] = &[
     "Kernel panic",
@@ -79,14 +82,17 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
     let deadline = begun + settings.timeout.unwrap_or(LIMIT);
     let mut machine = bench.start(Console::File(log.clone()), Vec::new(), None)?;
 
-    let mut seen: Vec<Option<Duration>> = vec![None; MARKERS.len()];
+    // From setup mode too: there the image has to enrol its keys and start again.
+    let secure_boot = (settings.secure_boot != SecureBoot::Off).then_some(&SECURE_BOOT);
+    let markers: Vec<_> = secure_boot.into_iter().chain(MARKERS).collect();
+    let mut seen: Vec<Option<Duration>> = vec![None; markers.len()];
     let mut blessed_after = None;
     let mut bad: Option<(String, Duration)> = None;
     let mut ended = None;
     while blessed_after.is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(500));
         let console = read_console(&log)?;
-        for (slot, (_, marker)) in seen.iter_mut().zip(MARKERS) {
+        for (slot, (_, marker)) in seen.iter_mut().zip(&markers) {
             if slot.is_none() && console.contains(marker) {
                 *slot = Some(begun.elapsed());
             }
@@ -115,7 +121,7 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
         after: after.unwrap_or_else(|| begun.elapsed()),
         failure: after.is_none().then(|| why.to_owned()),
     };
-    let mut checks: Vec<_> = MARKERS
+    let mut checks: Vec<_> = markers
         .iter()
         .zip(seen)
         .map(|((name, marker), after)| {

@@ -1,11 +1,67 @@
 //! UEFI firmware that the host has installed, and a writable variable store for one machine.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
+use crate::sign::{Enrolment, Trust};
+use crate::varstore::{VarStore, VarStoreError, enrol};
+
+/// Whether a machine's firmware checks signatures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SecureBoot {
+    /// Firmware without Secure Boot.
+    #[default]
+    Off,
+    /// Firmware with Secure Boot that waits for an owner: no keys are enrolled.
+    Setup,
+    /// Firmware with these keys from its first start on.
+    On(Enrolment),
+}
+
+impl SecureBoot {
+    /// [`Self::On`] with the keys of `trust`.
+    ///
+    /// # Errors
+    /// The key folder has no signed variables.
+    pub fn with(trust: &Trust) -> Result<Self> {
+        Ok(Self::On(enrolment(trust)?.clone()))
+    }
+
+    /// File of the variables in the state of a persistent image. Each mode has its own, so that going
+    /// from one to another never meets variables of the other.
+    #[must_use]
+    pub const fn variables_file(&self) -> &'static str {
+        match self {
+            Self::Off => "vars.fd",
+            Self::Setup => "vars-setup.fd",
+            Self::On(_) => "vars-secure-boot.fd",
+        }
+    }
+}
+
+/// The signed variables of `trust`.
+///
+/// # Errors
+/// The key folder has none.
+pub fn enrolment(trust: &Trust) -> Result<&Enrolment> {
+    trust.enrolment().ok_or_else(|| {
+        let dir = trust.dir().display();
+        Failure::new(
+            Kind::Keys,
+            format!(
+                "the keys in {dir} have no signed variables to enrol (enrol/PK.auth and others)"
+            ),
+        )
+        .hint("a key set of `hullwright keys new DIR` has them")
+        .into()
+    })
+}
 
 /// Firmware code and the template of its variable store.
 #[derive(Debug, Clone)]
@@ -14,6 +70,9 @@ pub struct Firmware {
     pub code: PathBuf,
     /// Template of the writable flash image.
     pub vars: PathBuf,
+    arch: Arch,
+    /// Whether variables are written in system management mode only, out of the guest's reach.
+    smm: bool,
 }
 
 /// Where distributions put firmware, code and variables, best first.
@@ -44,6 +103,38 @@ const X86_64: &[(&str, &str)] = &[
     ),
 ];
 
+/// Builds with Secure Boot; all of them keep variables in system management mode.
+const X86_64_SECURE: &[(&str, &str)] = &[
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/OVMF/OVMF_CODE.secboot.fd",
+        "/usr/share/OVMF/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.secboot.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+    (
+        "/usr/share/qemu/ovmf-x86_64-smm-code.bin",
+        "/usr/share/qemu/ovmf-x86_64-smm-vars.bin",
+    ),
+    (
+        "/usr/share/qemu/edk2-x86_64-secure-code.fd",
+        "/usr/share/qemu/edk2-i386-vars.fd",
+    ),
+    (
+        "/opt/homebrew/share/qemu/edk2-x86_64-secure-code.fd",
+        "/opt/homebrew/share/qemu/edk2-i386-vars.fd",
+    ),
+];
+
 const ARM64: &[(&str, &str)] = &[
     (
         "/usr/share/AAVMF/AAVMF_CODE.fd",
@@ -63,27 +154,44 @@ const ARM64: &[(&str, &str)] = &[
     ),
 ];
 
+/// Builds with Secure Boot. Debian 12's only build has it; Debian 13 has one with and one without.
+const ARM64_SECURE: &[(&str, &str)] = &[
+    (
+        "/usr/share/AAVMF/AAVMF_CODE.secboot.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ),
+];
+
 impl Firmware {
-    /// The first firmware of the host's that fits `arch`.
+    /// The first firmware of the host's that fits `arch`, one with Secure Boot where `secure`.
     ///
     /// # Errors
     /// None is installed; the failure names the packages to install.
-    pub fn find(arch: Arch) -> Result<Self> {
-        let (candidates, package) = match arch {
-            Arch::X86_64 => (X86_64, "ovmf"),
-            Arch::Arm64 => (ARM64, "qemu-efi-aarch64"),
+    pub fn find(arch: Arch, secure: bool) -> Result<Self> {
+        let (candidates, package) = match (arch, secure) {
+            (Arch::X86_64, false) => (X86_64, "ovmf"),
+            (Arch::X86_64, true) => (X86_64_SECURE, "ovmf"),
+            (Arch::Arm64, false) => (ARM64, "qemu-efi-aarch64"),
+            (Arch::Arm64, true) => (ARM64_SECURE, "qemu-efi-aarch64"),
         };
         candidates
             .iter()
             .map(|(code, vars)| Self {
                 code: code.into(),
                 vars: vars.into(),
+                arch,
+                smm: secure && arch == Arch::X86_64,
             })
             .find(|firmware| firmware.code.is_file() && firmware.vars.is_file())
             .ok_or_else(|| {
+                let with = if secure { " with Secure Boot" } else { "" };
                 Failure::new(
                     Kind::Environment,
-                    format!("no UEFI firmware for {arch} is installed"),
+                    format!("no UEFI firmware{with} for {arch} is installed"),
                 )
                 .hint(format!(
                     "install it: apt install {package} (edk2-ovmf on Fedora and Arch)"
@@ -92,19 +200,96 @@ impl Firmware {
             })
     }
 
-    /// Makes the variable store of a machine at `path`; an existing one is kept.
+    /// QEMU's arguments for the machine that this firmware is made for.
+    #[must_use]
+    pub const fn machine(&self) -> &'static [&'static str] {
+        match (self.arch, self.smm) {
+            (Arch::X86_64, false) => &["-machine", "q35"],
+            (Arch::X86_64, true) => &[
+                "-machine",
+                "q35,smm=on",
+                "-global",
+                "driver=cfi.pflash01,property=secure,value=on",
+            ],
+            (Arch::Arm64, _) => &["-machine", "virt"],
+        }
+    }
+
+    /// Makes the variable store of a machine at `path`; an existing one is kept, as a machine keeps its
+    /// flash.
     ///
     /// # Errors
     /// The template can't be read or `path` can't be written.
-    pub fn make_variables(&self, path: &Path) -> Result<()> {
+    pub fn make_variables(&self, path: &Path, secure_boot: &SecureBoot) -> Result<()> {
         if path.exists() {
             return Ok(());
         }
-        std::fs::copy(&self.vars, path)
-            .with_context(|| format!("copying {} to {}", self.vars.display(), path.display()))?;
-        let mut permissions = std::fs::metadata(path)?.permissions();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-        std::fs::set_permissions(path, permissions)?;
-        Ok(())
+        let bytes = match secure_boot {
+            SecureBoot::On(enrolment) => enrolled(&self.vars, self.arch, enrolment)?,
+            SecureBoot::Off | SecureBoot::Setup => read(&self.vars)?,
+        };
+        write(path, &bytes)
     }
+}
+
+/// The flash image at `template` with the keys of `enrolment`.
+///
+/// # Errors
+/// The template is no variable store, or a file of the enrolment no signed variable.
+pub fn enrolled(template: &Path, arch: Arch, enrolment: &Enrolment) -> Result<Vec<u8>> {
+    let bytes = read(template)?;
+    let blank = match arch {
+        Arch::Arm64 => VarStore::format_virt(&bytes),
+        Arch::X86_64 => None,
+    };
+    let unusable = |error: VarStoreError| {
+        let failure = Failure::new(
+            Kind::Environment,
+            format!(
+                "{} is no template of a variable store: {error}",
+                template.display()
+            ),
+        );
+        match error {
+            VarStoreError::Qcow2 => failure.hint(format!(
+                "convert it: qemu-img convert -O raw {} vars-template.fd",
+                template.display()
+            )),
+            _ => failure.hint(
+                "Debian's are /usr/share/OVMF/OVMF_VARS_4M.fd and /usr/share/AAVMF/AAVMF_VARS.fd",
+            ),
+        }
+    };
+    let mut store = match blank {
+        Some(store) => store,
+        None => VarStore::parse(bytes).map_err(unusable)?,
+    };
+    enrol(&mut store, enrolment).map_err(|error| Failure::new(Kind::Keys, error.to_string()))?;
+    Ok(store.to_bytes().map_err(unusable)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Writes a flash image that only its owner may read or change, with a hole for the zeros at its end.
+///
+/// # Errors
+/// `path` can't be written.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let used = bytes
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    let write = || {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(bytes.get(..used).unwrap_or(bytes))?;
+        file.set_len(bytes.len() as u64)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }

@@ -66,6 +66,8 @@ pub struct Hardware {
     pub forwards: Vec<Forward>,
     /// systemd credentials by name, handed over in SMBIOS strings of type 11.
     pub credentials: Vec<(String, Vec<u8>)>,
+    /// Further arguments of QEMU's, passed on as they are.
+    pub extra: Vec<OsString>,
 }
 
 /// Guests that a signal handler has to end, because nothing is dropped when a process exits.
@@ -214,10 +216,7 @@ fn arguments(
 ) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
-    add(match hardware.arch {
-        Arch::X86_64 => &["-machine", "q35"],
-        Arch::Arm64 => &["-machine", "virt"],
-    });
+    add(firmware.machine());
     add(&accelerator.arguments());
     add(&[
         "-m",
@@ -242,7 +241,8 @@ fn arguments(
         "-device",
         "virtio-net-pci,netdev=net0,romfile=",
     ]);
-    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+    // Not the first index, so that `extra` can put others before it.
+    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=100"]);
     for (name, value) in &hardware.credentials {
         add(&["-smbios"]);
         add(&[&format!(
@@ -286,6 +286,7 @@ fn arguments(
         all.push(option.into());
         all.push(value);
     }
+    all.extend(hardware.extra.iter().cloned());
     all
 }
 

@@ -21,7 +21,7 @@ use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
 use crate::staging::Unfinished;
 use accel::Accelerator;
-use firmware::Firmware;
+use firmware::{Firmware, SecureBoot};
 use machine::{Console, Forward, Hardware, Machine};
 
 /// What to do with a booted guest.
@@ -52,6 +52,10 @@ pub struct Settings {
     pub forwards: Vec<Forward>,
     /// Keep the console in this file.
     pub console: Option<PathBuf>,
+    /// Whether firmware checks signatures.
+    pub secure_boot: SecureBoot,
+    /// Further arguments of QEMU's, passed on as they are.
+    pub qemu: Vec<OsString>,
 }
 
 /// The limit of `--exec` where none is given: emulated boots take minutes on busy machines.
@@ -101,7 +105,7 @@ impl Bench {
             )
             .into());
         }
-        let firmware = Firmware::find(settings.arch)?;
+        let firmware = Firmware::find(settings.arch, settings.secure_boot != SecureBoot::Off)?;
         let accelerator = Accelerator::choose(settings.arch, &firmware);
         let dir = tempfile::Builder::new()
             .prefix("hullwright-run-")
@@ -120,8 +124,8 @@ impl Bench {
             grow(&disk)?;
             (dir.path().to_owned(), disk)
         };
-        let variables = state.join("vars.fd");
-        firmware.make_variables(&variables)?;
+        let variables = state.join(settings.secure_boot.variables_file());
+        firmware.make_variables(&variables, &settings.secure_boot)?;
         eprintln!(
             "booting {} with {}",
             image.display(),
@@ -180,6 +184,7 @@ impl Bench {
                 .map(|key| (ssh::CREDENTIAL.to_owned(), key.public().as_bytes().to_vec()))
                 .into_iter()
                 .collect(),
+            extra: self.settings.qemu.clone(),
         };
         Machine::start(&hardware, &self.firmware, &self.accelerator, self.dir())
     }

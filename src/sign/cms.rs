@@ -8,7 +8,7 @@ use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
     CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
 };
-use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
+use const_oid::db::rfc5911::{ID_DATA, ID_MESSAGE_DIGEST, ID_SIGNED_DATA};
 use const_oid::db::rfc5912::{ID_SHA_256, RSA_ENCRYPTION};
 use der::asn1::{AnyRef, OctetString, SetOfVec};
 use der::{Any, Decode as _, Encode as _};
@@ -97,14 +97,28 @@ pub fn verify(signature: &[u8], content: &[u8], certificate: &[u8]) -> Result<()
         signer.digest_alg.oid == ID_SHA_256,
         "the signer's digest is not SHA-256"
     );
-    ensure!(
-        signer.signed_attrs.is_none(),
-        "the signature has signed attributes"
-    );
+    let digest = Sha256::digest(content);
+    // Ours have no attributes; other tools' have, and then those are what is signed (RFC 5652,
+    // section 5.4).
+    let signed = match &signer.signed_attrs {
+        None => digest,
+        Some(attributes) => {
+            let stated = attributes
+                .iter()
+                .find(|attribute| attribute.oid == ID_MESSAGE_DIGEST)
+                .and_then(|attribute| attribute.values.get(0))
+                .context("the signature has no message digest")?;
+            ensure!(
+                stated.value() == digest.as_slice(),
+                "the signature is not over this content"
+            );
+            Sha256::digest(attributes.to_der().context("encoding signed attributes")?)
+        }
+    };
     public_key(&certificate)?
         .verify(
             Pkcs1v15Sign::new::<Sha256>(),
-            &Sha256::digest(content),
+            &signed,
             signer.signature.as_bytes(),
         )
         .context("the signature does not match the content and the certificate's key")
@@ -157,7 +171,9 @@ mod tests {
                 let certificate = keys.certificate();
                 verify(signature, b"content", certificate).unwrap();
                 assert!(verify(signature, b"Content", certificate).is_err());
-                assert!(verify(signature, b"content", other_keys().certificate()).is_err());
+                for other in [&other_keys().db, &keys.verity] {
+                    assert!(verify(signature, b"content", other.certificate()).is_err());
+                }
             }
             let has = bare
                 .windows(keys.certificate().len())

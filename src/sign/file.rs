@@ -1,19 +1,16 @@
 //! Keys in files.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use der::Decode as _;
-use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::rand_core::OsRng;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha2::Sha256 as Hash;
 use x509_cert::Certificate;
 
 use super::authenticode::public_key;
+use super::keys::{AskPassphrase, private};
 use super::{Role, Signer, Trust};
 use crate::failure::{Failure, Kind};
 
@@ -30,42 +27,53 @@ impl std::fmt::Debug for FileSigner {
 }
 
 impl FileSigner {
-    /// Opens the private key of `role` in the folder of `trust`. A key that others may read is used
-    /// with a warning.
+    /// A key with its certificate (DER), which have to belong together.
+    pub(super) const fn new(key: RsaPrivateKey, certificate: Vec<u8>) -> Self {
+        Self { key, certificate }
+    }
+
+    /// The private key.
+    pub(super) const fn key(&self) -> &RsaPrivateKey {
+        &self.key
+    }
+
+    /// Opens the private key of `role` in the folder of `trust`.
     ///
     /// # Errors
-    /// The folder lacks key or certificate, or they don't belong together.
-    pub fn open(trust: &Trust, role: Role) -> Result<Self> {
+    /// The folder lacks key or certificate, they don't belong together, others may read the key, or
+    /// it is encrypted and `ask` has not the passphrase.
+    pub fn open(trust: &Trust, role: Role, ask: AskPassphrase<'_>) -> Result<Self> {
         let dir = trust.dir();
-        let path = dir.join(role.key_file());
         let certificate_path = dir.join(role.certificate_file());
-        let shown = path.display();
         let Some(certificate) = trust.certificate(role) else {
             return Err(failure(format!("{} is missing", certificate_path.display())).into());
         };
-        let text = super::keys::read(dir, &path)?;
-        let key = RsaPrivateKey::from_pkcs8_pem(&text)
-            .or_else(|_| RsaPrivateKey::from_pkcs1_pem(&text))
-            .map_err(|error| {
-                failure(format!(
-                    "{shown} is not an unencrypted RSA private key in PEM: {error}"
-                ))
-                .hint("make a set with `hullwright keys new DIR` and look at its files")
-            })?;
+        let path = dir.join(role.key_file());
+        private::check_mode(&path, trust.is_development())?;
+        Self::pair(dir, &path, &certificate_path, certificate, ask)
+    }
+
+    /// The key at `path`, which lies in `dir`, with its certificate (DER), which came from
+    /// `certificate_path`.
+    pub(super) fn pair(
+        dir: &Path,
+        path: &Path,
+        certificate_path: &Path,
+        certificate: &[u8],
+        ask: AskPassphrase<'_>,
+    ) -> Result<Self> {
+        let key = private::open(dir, path, ask)?;
         let parsed = Certificate::from_der(certificate).context("reading the certificate")?;
         if public_key(&parsed)? != RsaPublicKey::from(&key) {
             return Err(failure(format!(
-                "{} is not the certificate of the key in {shown}",
+                "{} is not the certificate of the key in {}",
                 certificate_path.display(),
+                path.display()
             ))
             .hint("copy both files from the same key set")
             .into());
         }
-        warn_about_permissions(&path);
-        Ok(Self {
-            key,
-            certificate: certificate.to_vec(),
-        })
+        Ok(Self::new(key, certificate.to_vec()))
     }
 }
 
@@ -84,14 +92,4 @@ impl Signer for FileSigner {
 
 fn failure(message: String) -> Failure {
     Failure::new(Kind::Keys, message)
-}
-
-fn warn_about_permissions(path: &Path) {
-    if let Ok(metadata) = fs::metadata(path) {
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            let path = path.display();
-            tracing::warn!("{path} has mode {mode:04o}: others may read it; `chmod 600 {path}`");
-        }
-    }
 }

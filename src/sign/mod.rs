@@ -1,13 +1,21 @@
 //! Keys and signatures.
 
 pub mod authenticode;
+mod choice;
 pub mod cms;
+pub mod command;
+pub mod efi;
 mod file;
 pub mod keys;
+pub mod openpgp;
+pub mod pkcs11;
 mod signer;
 mod trust;
+mod verified;
 
+pub use choice::Choice;
 pub use file::FileSigner;
-pub use keys::KeyProfile;
-pub use signer::{Role, Signer, Signers};
+pub use keys::{AskPassphrase, KeyProfile, no_passphrase};
+pub use signer::{DEFAULT_LIMIT, Role, Settings, Signer, Signers};
 pub use trust::{Enrolment, Trust};
+pub use verified::VerifiedSigner;

@@ -1,9 +1,15 @@
 //! Who makes raw signatures. Everything around them is built by the caller, so that a file, an HSM
 //! and a service give the same bytes.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 
-use super::{FileSigner, Trust};
+use super::command::CommandSigner;
+use super::keys::AskPassphrase;
+use super::pkcs11::Token;
+use super::{Choice, FileSigner, Trust, VerifiedSigner};
+use crate::failure::{Failure, Kind};
 
 /// What a key of a set is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +54,41 @@ pub trait Signer: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The key is locked, absent or refuses.
     fn sign_sha256(&self, digest: &[u8; 32]) -> Result<Vec<u8>>;
+
+    /// The same, for a signer that wants to tell somebody what it signs.
+    ///
+    /// # Errors
+    /// As [`Signer::sign_sha256`].
+    fn sign_for(&self, digest: &[u8; 32], _purpose: &str) -> Result<Vec<u8>> {
+        self.sign_sha256(digest)
+    }
+}
+
+/// How long a signer may take for one answer, unless told otherwise.
+pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+
+/// What signers are given from outside.
+#[derive(Clone)]
+pub struct Settings {
+    /// The PIN of a token whose URI has none.
+    pub pin: Option<String>,
+    /// How long one answer may take.
+    pub limit: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pin: None,
+            limit: DEFAULT_LIMIT,
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 /// The signers that a build needs.
@@ -60,19 +101,49 @@ pub struct Signers {
 }
 
 impl Signers {
-    /// The private keys that lie beside the certificates of `trust`.
+    /// The signers that `choice` means, for the certificates of `trust`; `ask` has the passphrases of
+    /// encrypted key files. Each signature is verified.
     ///
     /// # Errors
-    /// As [`FileSigner::open`].
-    pub fn files(trust: &Trust) -> Result<Self> {
+    /// A key is missing, does not belong to its certificate, or its signer does not answer.
+    pub fn open(
+        choice: &Choice,
+        trust: &Trust,
+        settings: &Settings,
+        ask: AskPassphrase<'_>,
+    ) -> Result<Self> {
+        let token = match choice {
+            Choice::Pkcs11(uri) => Some(Token::open(uri, settings)?),
+            Choice::File | Choice::Command(_) => None,
+        };
+        let open = |role: Role, certificate: &[u8]| -> Result<Box<dyn Signer>> {
+            let signer = match (choice, &token) {
+                (Choice::Command(words), _) => Box::new(CommandSigner::new(
+                    words.clone(),
+                    certificate.to_vec(),
+                    role,
+                    settings.limit,
+                )),
+                (Choice::Pkcs11(_), Some(token)) => token.signer(role, certificate)?,
+                _ => Box::new(FileSigner::open(trust, role, ask)?),
+            };
+            let name = format!("the signer `{choice}`");
+            Ok(Box::new(VerifiedSigner::new(signer, name, role)?))
+        };
+        let db = trust.certificate(Role::Db).ok_or_else(|| {
+            Failure::new(
+                Kind::Keys,
+                format!("{} has no db.crt", trust.dir().display()),
+            )
+        })?;
         let verity = trust
             .certificate(Role::Verity)
-            .map(|_| FileSigner::open(trust, Role::Verity))
+            .map(|certificate| open(Role::Verity, certificate))
             .transpose()
             .context("opening the verity key")?;
         Ok(Self {
-            db: Box::new(FileSigner::open(trust, Role::Db)?),
-            verity: verity.map(|signer| Box::new(signer) as Box<dyn Signer>),
+            db: open(Role::Db, db)?,
+            verity,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use der::{DecodePem as _, Encode as _};
+use der::{Decode as _, DecodePem as _, Encode as _};
 use rsa::traits::PublicKeyParts as _;
 use x509_cert::Certificate;
 
@@ -135,11 +135,8 @@ fn read_certificate(dir: &Path, role: Role, now: Stamp) -> Result<Vec<u8>> {
     let path = dir.join(role.certificate_file());
     let text = super::keys::read(dir, &path)?;
     let shown = path.display();
-    let certificate = Certificate::from_pem(&text).map_err(|error| {
-        failure(format!(
-            "{shown} is not an X.509 certificate in PEM: {error}"
-        ))
-    })?;
+    let der = parse_certificate(&path, &text)?;
+    let certificate = Certificate::from_der(&der).context("reading the certificate")?;
     let bits = public_key(&certificate)?.size() * 8;
     if bits < MIN_BITS {
         return Err(failure(format!(
@@ -148,7 +145,20 @@ fn read_certificate(dir: &Path, role: Role, now: Stamp) -> Result<Vec<u8>> {
         .into());
     }
     check_validity(&certificate, &path, now)?;
-    certificate.to_der().context("encoding the certificate")
+    Ok(der)
+}
+
+/// The certificate (DER) in `text`, the PEM file `path`.
+pub(super) fn parse_certificate(path: &Path, text: &str) -> Result<Vec<u8>> {
+    Certificate::from_pem(text)
+        .map_err(|error| {
+            failure(format!(
+                "{} is not an X.509 certificate in PEM: {error}",
+                path.display()
+            ))
+        })?
+        .to_der()
+        .context("encoding the certificate")
 }
 
 fn read_enrolment(dir: &Path) -> Result<Option<Enrolment>> {

@@ -7,6 +7,7 @@ mod support;
 
 mod container;
 mod slots;
+mod trust;
 
 use std::fs;
 use std::io::Write as _;

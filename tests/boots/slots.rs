@@ -44,11 +44,13 @@ fn copy_into(disk: &Path, number: u32, file: &Path) {
     disk.write_all_at(&bytes, first * 512).unwrap();
 }
 
-fn esp(disk: &Path) -> String {
+/// The ESP of `disk`, as mtools name it.
+pub fn esp(disk: &Path) -> String {
     format!("{}@@{}", disk.display(), partition(disk, 1).0 * 512)
 }
 
-fn uki(output: &Path) -> PathBuf {
+/// The UKI of the build `output`.
+pub fn uki(output: &Path) -> PathBuf {
     fs::read_dir(output)
         .unwrap()
         .map(|entry| entry.unwrap().path())

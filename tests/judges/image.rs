@@ -11,7 +11,7 @@ use hullwright::disk::write::{Extent, disk_hash};
 use hullwright::profile::{LoadRequest, load};
 use hullwright::report::Manifest;
 use hullwright::resolve::Lock;
-use hullwright::sign::{Signers, Trust};
+use hullwright::sign::Trust;
 use hullwright::store::Store;
 use hullwright::tree::{Tree, TreePath};
 
@@ -60,7 +60,7 @@ pub fn usr() -> &'static Tree {
                 keyrings: &archive::Keyrings::new(),
                 archive: &context,
                 trust: &trust,
-                signers: &Signers::files(&trust).unwrap(),
+                signers: None,
                 stamp: lock.stamp,
                 output: &fixture.root.join("never"),
                 sync: false,

@@ -15,6 +15,9 @@ fn arguments_that_are_wrong_say_how_to_write_them() {
         "extends=qemu",
         "os=[",
         "kernel.initrd_modules=[a b]",
+        "signer=hsm",
+        "signer=pkcs11:token=x",
+        "sign=never",
     ] {
         text.push_str(&folder.error("a.yaml", &[set]));
         text.push_str("\n----\n");
@@ -65,6 +68,24 @@ command line:1:24: `kernel.initrd_modules[0]` is `a b`; expected a module's name
   |
 1 | kernel.initrd_modules=[a b]
   |                        ^^^
+----
+command line:1:8: `signer` is `hsm`; expected `file`, `command:PROGRAM [ARG…]` or a URI that begins with `pkcs11:`
+ --> command line:1:8
+  |
+1 | signer=hsm
+  |        ^^^
+----
+command line:1:8: `signer` is `pkcs11:token=x`; expected the module to load in the PKCS #11 URI: `?module-path=/usr/lib/….so`
+ --> command line:1:8
+  |
+1 | signer=pkcs11:token=x
+  |        ^^^^^^^^^^^^^^
+----
+command line:1:6: `sign` is `never`; expected one of `now`, `later`
+ --> command line:1:6
+  |
+1 | sign=never
+  |      ^^^^^
 ----
 "#);
 }

@@ -351,6 +351,25 @@ fn hashes_change_with_what_they_cover() {
         plain.hash(),
         folder.load("a.yaml", &["os.version=1"]).unwrap().hash()
     );
+    let elsewhere = folder
+        .load("a.yaml", &["signer=command:x", "sign=later"])
+        .unwrap();
+    assert_eq!(plain.hash(), elsewhere.hash(), "who signs changes no byte");
+}
+
+#[test]
+fn a_signing_program_lies_beside_the_file_that_names_it_or_in_path() {
+    let signer = |value: &str| {
+        let text = format!("{LEAST}signer: {value}\n");
+        let folder = Folder::new(&[("a.yaml", &text)]);
+        let choice = folder.load("a.yaml", &[]).unwrap().signer().unwrap();
+        let root = folder.path().display().to_string();
+        choice.to_string().replace(&root, "ROOT")
+    };
+    assert_eq!(signer("file"), "file");
+    assert_eq!(signer("command:kms --key x"), "command:kms --key x");
+    assert_eq!(signer("command:./kms x"), "command:ROOT/kms x");
+    assert_eq!(signer("command:/bin/kms x"), "command:/bin/kms x");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Lock, LockedPackage};
-use crate::resolve::table::{bytes, columns};
+use crate::report::human_size;
+use crate::resolve::table::columns;
 use crate::resolve::version;
 
 /// One package that differs.
@@ -121,9 +122,9 @@ impl fmt::Display for Diff {
             };
             let size = match (old, new) {
                 (Some(old), Some(new)) if old.size != new.size => {
-                    format!("{} → {}", bytes(old.size), bytes(new.size))
+                    format!("{} → {}", human_size(old.size), human_size(new.size))
                 }
-                (old, new) => new.or(old).map_or_else(String::new, |p| bytes(p.size)),
+                (old, new) => new.or(old).map_or_else(String::new, |p| human_size(p.size)),
             };
             vec![word.to_owned(), name.to_owned(), version, size]
         });
@@ -131,8 +132,8 @@ impl fmt::Display for Diff {
         writeln!(
             f,
             "{} of packages, before {}",
-            bytes(self.size_after),
-            bytes(self.size_before)
+            human_size(self.size_after),
+            human_size(self.size_before)
         )
     }
 }
@@ -150,11 +151,11 @@ impl fmt::Display for Lock {
                 p.name.clone(),
                 p.version.clone(),
                 origin.to_owned(),
-                bytes(p.size),
+                human_size(p.size),
             ]
         });
         f.write_str(&columns(rows.collect()))?;
         let total = self.packages.iter().map(|p| p.size).sum();
-        writeln!(f, "{} packages, {}", self.packages.len(), bytes(total))
+        writeln!(f, "{} packages, {}", self.packages.len(), human_size(total))
     }
 }

@@ -1,59 +1,80 @@
-//! A folder with a Secure Boot signing key: `db.key` (PKCS #8, PEM), its certificate as `db.crt`
-//! (PEM, for people and sbverify) and `db.der` (for enrolment in firmware).
+//! Key folders. A set is made at once, appears whole and is never overwritten; what changes it leaves
+//! the old one beside it.
 //!
-//! This is the one place that needs chance. Its results are inputs of a build like any other: the
-//! same folder gives the same signatures.
+//! | file | |
+//! |---|---|
+//! | `db.key`, `verity.key` | private keys, PKCS #8, PEM |
+//! | `db.crt`, `db.der`, `verity.crt`, … | their certificates, PEM and DER |
+//! | `release.key`, `release.asc` | the OpenPGP key for releases, secret and public |
+//! | `owner/` | `PK` and `KEK` in the same form; no build reads it, and it may lie elsewhere |
+//! | `enrol/` | signed variables: all that is public about PK, KEK, db and dbx |
+//! | `set.json` | the owner's GUID, the time of the last signed variable |
+//!
+//! Making keys is the one thing that needs chance. Its results are inputs of a build like any other:
+//! the same folder gives the same signatures.
+
+mod certify;
+mod check;
+mod folder;
+mod key;
+mod lists;
+mod make;
+mod open;
+pub(in crate::sign) mod private;
+mod revoke;
+mod rotate;
+mod set;
+mod show;
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::str::FromStr as _;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use const_oid::db::rfc5280::ID_KP_CODE_SIGNING;
-use der::pem::LineEnding;
-use der::{Decode as _, Encode as _, EncodePem as _};
-use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
-use rsa::rand_core::{OsRng, RngCore as _};
-use rsa::{RsaPrivateKey, RsaPublicKey, pkcs1v15};
-use sha2::Sha256 as Hash;
-use x509_cert::Certificate;
-use x509_cert::builder::{Builder as _, CertificateBuilder, Profile};
-use x509_cert::ext::pkix::ExtendedKeyUsage;
-use x509_cert::name::Name;
-use x509_cert::serial_number::SerialNumber;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
-use x509_cert::time::{Time, Validity};
+use anyhow::Result;
 
 use super::{Role, Trust};
 use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
+
+pub use check::{Finding, Severity, check, date};
+pub use key::Key;
+pub use make::{NewSet, create};
+pub use private::{AskPassphrase, no_passphrase};
+pub use revoke::{DBX_UPDATE, Revoked, image_digest, read_certificate, revoke};
+pub use rotate::{Changed, PK_UPDATE, Rotation, rotate};
+pub use set::Set;
+pub use show::{Overview, Private, Shown, show};
 
 /// Present in folders whose key is for development.
 pub const MARKER_FILE: &str = "NOT-FOR-RELEASE";
 /// Folder of the signed variables: `PK.auth`, `KEK.auth`, `db.auth`, and `dbx.auth` where something
 /// was revoked.
 pub const ENROL_DIR: &str = "enrol";
+/// Folder of the owner's keys, PK and KEK.
+pub const OWNER_DIR: &str = "owner";
+/// What a set remembers.
+pub const SET_FILE: &str = "set.json";
+/// The release key, secret.
+pub const RELEASE_KEY: &str = "release.key";
+/// The release key, public.
+pub const RELEASE_PUBLIC: &str = "release.asc";
 /// In the subject of a development certificate, where firmware set-up screens show it too.
 pub(super) const DEVELOPMENT_WORDS: &str = "NOT FOR RELEASE";
 /// The smallest modulus accepted, in bits; also what every UEFI firmware supports.
 pub(super) const MIN_BITS: usize = 2048;
 const DAY: u64 = 24 * 60 * 60;
 
-const MARKER_TEXT: &str = "\
-This key was made by hullwright for development. It lies unprotected on a developer's machine.
-NOT FOR RELEASE: never enrol it in a machine that matters, never sign a release with it.
-Make release keys with `hullwright keys new DIR`.
-";
+/// Below the state folder: the development set. Sets from before there were owner's keys lie in
+/// another place, and are left alone.
+const DEVELOPMENT_DIR: &str = "keys/development";
 
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a set is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum KeyProfile {
     /// Made by itself on a developer's machine; RSA-2048, marked as not for release.
+    #[serde(rename = "dev")]
     Development,
     /// For images that leave the house; RSA-3072.
+    #[serde(rename = "release")]
     Release,
 }
 
@@ -64,86 +85,23 @@ impl KeyProfile {
             Self::Release => 3072,
         }
     }
-
-    fn subject(self, name: &str) -> String {
-        match self {
-            Self::Development => format!("CN=hullwright development {name} {DEVELOPMENT_WORDS}"),
-            Self::Release => format!("CN=hullwright {name}"),
-        }
-    }
 }
 
 fn failure(message: String) -> Failure {
     Failure::new(Kind::Keys, message)
 }
 
-/// Makes a key and its certificate in the new folder `dir`, which appears complete or not at
-/// all. Validity begins a day before `now`, for clocks that lag.
+/// Makes an unencrypted set in the new folder `dir`.
 ///
 /// # Errors
-/// `dir` exists and is not empty, or can't be made.
+/// As [`create`].
 pub fn generate(dir: &Path, profile: KeyProfile, now: Stamp) -> Result<Trust> {
-    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(exists(dir).into());
-    }
-    let parent = match dir.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+    let new = NewSet {
+        profile,
+        name: None,
+        passphrase: None,
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .create(parent)
-        .with_context(|| format!("creating {}", parent.display()))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".keys-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir_in(parent)
-        .with_context(|| format!("creating a folder in {}", parent.display()))?;
-
-    let write = |name: &str, mode, bytes: &[u8]| {
-        write_new(&scratch.path().join(name), mode, bytes)
-            .with_context(|| format!("writing {name} for {}", dir.display()))
-    };
-    for role in [Role::Db, Role::Verity] {
-        let name = role.name();
-        let key = RsaPrivateKey::new(&mut OsRng, profile.bits()).context("making an RSA key")?;
-        let certificate = certify(&key, profile, name, now).context("making a certificate")?;
-        let pem = certificate
-            .to_pem(LineEnding::LF)
-            .context("encoding the certificate")?;
-        let der = certificate.to_der().context("encoding the certificate")?;
-        let key_pem = key
-            .to_pkcs8_pem(LineEnding::LF)
-            .context("encoding the key")?;
-        write(&role.key_file(), 0o600, key_pem.as_bytes())?;
-        write(&role.certificate_file(), 0o644, pem.as_bytes())?;
-        write(&format!("{name}.der"), 0o644, &der)?;
-    }
-    if profile == KeyProfile::Development {
-        write(MARKER_FILE, 0o644, MARKER_TEXT.as_bytes())?;
-    }
-    sync_dir(scratch.path())?;
-    // rename(2) replaces an empty folder at most, so of two that race, one wins whole.
-    match fs::rename(scratch.path(), dir) {
-        Ok(()) => {
-            let _ = scratch.keep();
-        }
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::DirectoryNotEmpty
-                    | std::io::ErrorKind::AlreadyExists
-                    | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Err(exists(dir).into());
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("renaming to {}", dir.display()));
-        }
-    }
-    sync_dir(parent)?;
-    Trust::open(dir, now)
+    create(dir, &new, now)
 }
 
 /// The development keys below the user's state directory, made on first use. Of two builds that
@@ -152,7 +110,7 @@ pub fn generate(dir: &Path, profile: KeyProfile, now: Stamp) -> Result<Trust> {
 /// # Errors
 /// As [`generate`] and [`Trust::open`].
 pub fn development(state_dir: &Path, now: Stamp) -> Result<Trust> {
-    let dir = state_dir.join("development-keys");
+    let dir = state_dir.join(DEVELOPMENT_DIR);
     if !dir.exists() {
         match generate(&dir, KeyProfile::Development, now) {
             Ok(keys) => return Ok(keys),
@@ -161,11 +119,6 @@ pub fn development(state_dir: &Path, now: Stamp) -> Result<Trust> {
         }
     }
     Trust::open(&dir, now)
-}
-
-fn exists(dir: &Path) -> Failure {
-    failure(format!("{} exists already and is not empty", dir.display()))
-        .hint("name another folder; keys are never overwritten")
 }
 
 pub(super) fn read(dir: &Path, path: &Path) -> Result<String> {
@@ -185,74 +138,9 @@ pub(super) fn read(dir: &Path, path: &Path) -> Result<String> {
     })
 }
 
-fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(())
-}
-
-fn sync_dir(dir: &Path) -> Result<()> {
-    fs::File::open(dir)
-        .and_then(|file| file.sync_all())
-        .with_context(|| format!("syncing {}", dir.display()))
-}
-
-/// A self-signed certificate for `key`. A leaf with digitalSignature: a CA's key usage makes sbverify
-/// refuse the signatures of its own key.
-fn certify(
-    key: &RsaPrivateKey,
-    profile: KeyProfile,
-    name: &str,
-    now: Stamp,
-) -> Result<Certificate> {
-    let mut serial = [0; 16];
-    OsRng
-        .try_fill_bytes(&mut serial)
-        .context("reading random bytes")?;
-    // Positive and of full length in DER.
-    serial[0] = serial[0] & 0x7f | 0x40;
-    let begin = now.seconds().saturating_sub(DAY);
-    let end = now.seconds() + 20 * 365 * DAY;
-    let subject = Name::from_str(&profile.subject(name)).context("encoding the subject")?;
-    let public = RsaPublicKey::from(key).to_public_key_der()?;
-    let signer = pkcs1v15::SigningKey::<Hash>::new(key.clone());
-    let mut builder = CertificateBuilder::new(
-        Profile::Leaf {
-            issuer: subject.clone(),
-            enable_key_agreement: false,
-            enable_key_encipherment: false,
-        },
-        SerialNumber::new(&serial)?,
-        Validity {
-            not_before: time(begin)?,
-            not_after: time(end)?,
-        },
-        subject,
-        SubjectPublicKeyInfoOwned::from_der(public.as_bytes())?,
-        &signer,
-    )?;
-    builder.add_extension(&ExtendedKeyUsage(vec![ID_KP_CODE_SIGNING]))?;
-    Ok(builder.build::<pkcs1v15::Signature>()?)
-}
-
-/// RFC 5280, section 4.1.2.5: UTCTime up to 2049, GeneralizedTime after.
-fn time(seconds: u64) -> Result<Time> {
-    let moment = der::DateTime::from_unix_duration(Duration::from_secs(seconds))
-        .context("a validity date lies beyond the year 9999")?;
-    Ok(if moment.year() < 2050 {
-        Time::UtcTime(moment.try_into()?)
-    } else {
-        Time::GeneralTime(moment.into())
-    })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::LazyLock;
 
     use super::*;
@@ -267,6 +155,7 @@ pub(crate) mod tests {
         _dir: tempfile::TempDir,
         pub(crate) trust: Trust,
         pub(crate) db: FileSigner,
+        pub(crate) verity: FileSigner,
     }
 
     impl Signer for TestKeys {
@@ -283,7 +172,8 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let trust = generate(&dir.path().join("keys"), profile, NOW).unwrap();
         TestKeys {
-            db: FileSigner::open(&trust, Role::Db).unwrap(),
+            db: FileSigner::open(&trust, Role::Db, &no_passphrase).unwrap(),
+            verity: FileSigner::open(&trust, Role::Verity, &no_passphrase).unwrap(),
             trust,
             _dir: dir,
         }
@@ -331,7 +221,7 @@ pub(crate) mod tests {
             let dir = tempfile::tempdir().unwrap();
             fill(dir.path());
             let error = Trust::open(dir.path(), Stamp::from_seconds(now))
-                .and_then(|trust| FileSigner::open(&trust, Role::Db))
+                .and_then(|trust| FileSigner::open(&trust, Role::Db, &no_passphrase))
                 .unwrap_err();
             let failure = failure_of(&error).unwrap();
             assert_eq!(failure.kind, Kind::Keys);
@@ -359,7 +249,7 @@ pub(crate) mod tests {
                 fs::write(to.join("db.key"), "junk").unwrap();
             },
             now,
-            "is not an unencrypted RSA private key",
+            "is not an RSA private key",
         );
         check(
             &|to| copy(keys.dir(), to, &both),

@@ -9,8 +9,8 @@ use crate::profile::schema::{Group as ProfileGroup, User as ProfileUser};
 use crate::tree::{Tree, TreePath};
 
 use super::ids::{Class, Entity, IdTable};
-use super::suggest::did_you_mean;
 use super::sysusers::{Id, Line, PrimaryGroup, valid_name};
+use crate::words::nearest;
 
 /// The shell of accounts that nobody logs in to.
 pub const NOLOGIN: &str = "/usr/sbin/nologin";
@@ -328,7 +328,7 @@ fn unknown<'a>(
         Kind::Usage,
         format!("{wanted_by} names the {what} `{name}`, which does not exist in the image"),
     );
-    match did_you_mean(name, known.map(String::as_str)) {
+    match nearest(name, known.map(String::as_str)) {
         Some(close) => failure.hint(format!("did you mean `{close}`?")),
         None => failure.hint(format!(
             "declare it under `root.{what}s`, or install the package that brings it"

@@ -8,8 +8,8 @@ use crate::failure::{Failure, Kind as FailureKind};
 use crate::tree::{Kind, Tree};
 
 use super::edit::{Editor, dropins, text};
-use super::glob;
 use super::install::{Link, Scope, UnitName, find, folders, links};
+use crate::words::glob;
 
 /// What a rule does with the units that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::tree::Tree;
 
-use super::glob;
+use crate::words::glob;
 
 /// What a node makes for itself, and what it would share if an overlay shipped it.
 const PRIVATE: [(&str, &str); 6] = [

@@ -11,7 +11,7 @@ use crate::tree::{Kind, Tree};
 
 use super::edit::{Editor, files_in, path};
 use super::install::{Scope, UnitName, find, folders};
-use super::suggest::did_you_mean;
+use crate::words::nearest;
 
 /// Writes the preset file that decides over every unit, after checking that each named unit exists;
 /// returns notes about units that enabling does nothing to.
@@ -113,7 +113,7 @@ fn check_enabled(tree: &Tree, units: &Units, name: &str) -> Result<Option<String
                 "`root.units.enable` names `{name}`, but no package or overlay of the profile brings that unit"
             ),
         );
-        return Err(match did_you_mean(name, names.iter().map(String::as_str)) {
+        return Err(match nearest(name, names.iter().map(String::as_str)) {
             Some(close) => failure.hint(format!("did you mean `{close}`?")),
             None => failure.hint("add the package that brings it to `packages.include`"),
         }

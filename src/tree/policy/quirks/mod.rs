@@ -15,7 +15,8 @@ use crate::tree::{Content, Kind, Origin, Tree, TreePath};
 
 use super::accounts::Accounts;
 use super::edit::{Editor, exists, path, text};
-use super::{glob, nsswitch, units};
+use super::{nsswitch, units};
+use crate::words::glob;
 
 pub use schema::{Action, Quirk, When};
 

@@ -6,88 +6,82 @@
 //! with content type and message digest as its only signed attributes: no time, so that signing the
 //! same bytes twice gives the same bytes.
 
+//!
+//! Every image that we sign ends in a place of fixed size for its signature ([`reserve`]).
+
+mod message;
+mod table;
+
 use anyhow::{Context as _, Result, bail, ensure};
-use authenticode::{
-    AuthenticodeSignature, DigestInfo, SPC_INDIRECT_DATA_OBJID, SpcAttributeTypeAndOptionalValue,
-    SpcIndirectDataContent, WIN_CERT_REVISION_2_0, WIN_CERT_TYPE_PKCS_SIGNED_DATA,
-};
-use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{
-    CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
-};
-use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_MESSAGE_DIGEST, ID_SIGNED_DATA};
-use const_oid::db::rfc5912::{ID_SHA_256, RSA_ENCRYPTION};
-use der::asn1::{AnyRef, OctetString, SetOfVec};
+use authenticode::{AuthenticodeSignature, SPC_INDIRECT_DATA_OBJID};
+use cms::cert::IssuerAndSerialNumber;
+use cms::signed_data::SignerIdentifier;
+use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_MESSAGE_DIGEST};
+use const_oid::db::rfc5912::ID_SHA_256;
 use der::{Any, Decode as _, Encode as _};
 use rsa::pkcs8::DecodePublicKey as _;
 use rsa::{Pkcs1v15Sign, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
-use spki::AlgorithmIdentifierOwned;
 use x509_cert::Certificate;
-use x509_cert::attr::{Attribute, Attributes};
 
 use super::Signer;
 use crate::uki::format::optional;
 use crate::uki::read::Pe;
+use message::Message;
 
-/// Type of the `SpcPeImageData` in the indirect data.
-const SPC_PE_IMAGE_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.15");
+pub use table::{PLACE, place, reserve};
 
-/// `SpcPeImageData` with no flags and the file name `<<<Obsolete>>>`, which every signing tool
-/// writes: SEQUENCE { BIT STRING {}, [0] { [2] { [0] BMPString } } }.
-const SPC_PE_IMAGE: [u8; 39] = *b"\x30\x25\x03\x01\x00\xa0\x20\xa2\x1e\x80\x1c\
-    \0<\0<\0<\0O\0b\0s\0o\0l\0e\0t\0e\0>\0>\0>";
-
-/// Certificate table entries begin at multiples of this.
-const ALIGNMENT: usize = 8;
-/// Length of a WIN_CERTIFICATE header.
-const WIN_CERTIFICATE_LEN: usize = 8;
-
-/// `pe` with a signature by `signer` appended and `CheckSum` set. Deterministic for an RSA key.
+/// `pe` with a signature by `signer` in its place at the end, where one is made if need be; a
+/// signature that is there is replaced. Deterministic for an RSA key.
 ///
 /// # Errors
-/// `pe` is no PE image, is signed already, has no room for the directory entry, or the signer fails.
-pub fn sign(mut pe: Vec<u8>, signer: &dyn Signer) -> Result<Vec<u8>> {
-    let parsed = Pe::parse(&pe).context("reading the image to sign")?;
-    ensure!(
-        parsed.certificates().is_none(),
-        "the image to sign has a signature already"
-    );
-    ensure!(
-        parsed.has_certificate_directory(),
-        "the image to sign has no data directory for a certificate table"
-    );
-    let directory_at = parsed.certificate_directory_at();
-    let checksum_at = parsed.optional_at() + optional::CHECKSUM;
+/// As [`reserve`]; the signer fails; the signature does not fit.
+pub fn sign(pe: Vec<u8>, signer: &dyn Signer) -> Result<Vec<u8>> {
+    sign_for(pe, signer, "")
+}
 
-    pe.resize(pe.len().next_multiple_of(ALIGNMENT), 0);
-    let table_at = pe.len();
-    let signature = signed_data(&digest(&pe)?, signer)?;
-    let entry_len = (WIN_CERTIFICATE_LEN + signature.len()).next_multiple_of(ALIGNMENT);
-    let narrow = |value: usize| u32::try_from(value).context("the signed image exceeds 4 GiB");
-    // The entry's length includes its padding, as signtool and sbsign write it: readers that walk
-    // the table without rounding end in the right place.
-    pe.extend_from_slice(&narrow(entry_len)?.to_le_bytes());
-    pe.extend_from_slice(&WIN_CERT_REVISION_2_0.to_le_bytes());
-    pe.extend_from_slice(&WIN_CERT_TYPE_PKCS_SIGNED_DATA.to_le_bytes());
-    pe.extend_from_slice(&signature);
-    pe.resize(table_at + entry_len, 0);
-
-    put(&mut pe, directory_at, narrow(table_at)?)?;
-    put(&mut pe, directory_at + 4, narrow(entry_len)?)?;
-    put(&mut pe, checksum_at, 0)?;
-    let checksum = pe_checksum(&pe)?;
-    put(&mut pe, checksum_at, checksum)?;
+/// The same; `purpose` tells the signer what it signs.
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_for(pe: Vec<u8>, signer: &dyn Signer, purpose: &str) -> Result<Vec<u8>> {
+    let mut pe = reserve(pe)?;
+    let signature = signed_data(&digest(&pe)?, signer, purpose)?;
+    table::fill(&mut pe, &signature)?;
     Ok(pe)
 }
 
-fn put(data: &mut [u8], at: usize, value: u32) -> Result<()> {
-    data.get_mut(at..at + 4)
-        .context("writing outside the PE header")?
-        .copy_from_slice(&value.to_le_bytes());
-    Ok(())
+/// What is to be signed in an image, known before the key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToSign {
+    /// The Authenticode digest of the image.
+    pub digest: [u8; 32],
+    /// The signed attributes, DER: they hold the digest.
+    pub attributes: Vec<u8>,
+    /// Their SHA-256, which is what a signer signs.
+    pub attributes_digest: [u8; 32],
+}
+
+/// What is to be signed in `pe`, which has a place for the signature or none.
+///
+/// # Errors
+/// As [`digest`].
+pub fn to_sign(pe: &[u8]) -> Result<ToSign> {
+    let digest = digest(pe)?;
+    let message = Message::new(&digest)?;
+    Ok(ToSign {
+        digest,
+        attributes: message.signed_bytes()?,
+        attributes_digest: message.to_sign()?,
+    })
+}
+
+fn signed_data(digest: &[u8; 32], signer: &dyn Signer, purpose: &str) -> Result<Vec<u8>> {
+    let message = Message::new(digest)?;
+    let signature = signer
+        .sign_for(&message.to_sign()?, purpose)
+        .context("signing the image's digest")?;
+    message.finish(signer.certificate(), signature)
 }
 
 /// The Authenticode SHA-256 digest of an image, signed or not.
@@ -154,14 +148,10 @@ pub fn digest(data: &[u8]) -> Result<[u8; 32]> {
 /// There is no such signature, or it is not over these bytes.
 pub fn verify(data: &[u8], certificate: &[u8]) -> Result<()> {
     let pe = Pe::parse(data).context("reading the signed image")?;
-    let table = pe.certificates().context("the image is not signed")?;
     let actual = digest(data)?;
-    let mut rest = data.get(table).context("reading the certificate table")?;
-    let mut problem = anyhow::anyhow!("the certificate table is empty");
-    while !rest.is_empty() {
-        let (entry, next) = split_entry(rest)?;
-        rest = next;
-        match verify_one(entry, &actual, certificate) {
+    let mut problem = anyhow::anyhow!("the image is not signed");
+    for entry in table::entries(&pe)? {
+        match verify_one(&entry, &actual, certificate) {
             Ok(()) => return Ok(()),
             Err(error) => problem = error,
         }
@@ -176,15 +166,9 @@ pub fn verify(data: &[u8], certificate: &[u8]) -> Result<()> {
 /// `data` is no PE image, or a signature can't be parsed.
 pub fn certificates(data: &[u8]) -> Result<Vec<Vec<u8>>> {
     let pe = Pe::parse(data)?;
-    let Some(table) = pe.certificates() else {
-        return Ok(Vec::new());
-    };
-    let mut rest = data.get(table).context("reading the certificate table")?;
     let mut out = Vec::new();
-    while !rest.is_empty() {
-        let (entry, next) = split_entry(rest)?;
-        rest = next;
-        let signature = AuthenticodeSignature::from_bytes(entry)
+    for entry in table::entries(&pe)? {
+        let signature = AuthenticodeSignature::from_bytes(&entry)
             .map_err(|error| anyhow::anyhow!("the signature can't be parsed: {error}"))?;
         let signer = &signature.signer_info().sid;
         for certificate in signature.certificates() {
@@ -208,27 +192,6 @@ pub fn subject(certificate: &[u8]) -> String {
         |_| "a certificate that can't be parsed".into(),
         |certificate| certificate.tbs_certificate.subject.to_string(),
     )
-}
-
-/// The first entry of a certificate table, without its header, and what follows.
-fn split_entry(table: &[u8]) -> Result<(&[u8], &[u8])> {
-    let header: [u8; WIN_CERTIFICATE_LEN] = table
-        .get(..WIN_CERTIFICATE_LEN)
-        .and_then(|bytes| bytes.try_into().ok())
-        .context("the certificate table ends inside an entry's header")?;
-    let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    let revision = u16::from_le_bytes([header[4], header[5]]);
-    let kind = u16::from_le_bytes([header[6], header[7]]);
-    let body = table
-        .get(WIN_CERTIFICATE_LEN..len)
-        .context("the certificate table has an entry with an impossible length")?;
-    ensure!(
-        revision == WIN_CERT_REVISION_2_0 && kind == WIN_CERT_TYPE_PKCS_SIGNED_DATA,
-        "the certificate table has an entry of revision {revision:#06x}, type {kind:#06x}; \
-         expected 0x0200 and 0x0002"
-    );
-    let next = len.next_multiple_of(ALIGNMENT).min(table.len());
-    Ok((body, table.get(next..).unwrap_or_default()))
 }
 
 fn verify_one(entry: &[u8], actual: &[u8; 32], certificate: &[u8]) -> Result<()> {
@@ -304,97 +267,10 @@ pub(super) fn public_key(certificate: &Certificate) -> Result<RsaPublicKey> {
     RsaPublicKey::from_public_key_der(&spki).context("the certificate's key is not an RSA key")
 }
 
-/// A ContentInfo with the SignedData over an image's `digest`.
-///
-/// Firmware expects SHA-256's object identifier at offset 32 and a length in two bytes (EDK2,
-/// DxeImageVerificationLib), which any RSA certificate and signature gives.
-fn signed_data(digest: &[u8; 32], signer: &dyn Signer) -> Result<Vec<u8>> {
-    let certificate =
-        Certificate::from_der(signer.certificate()).context("reading the signer's certificate")?;
-    let sha256 = || AlgorithmIdentifierOwned {
-        oid: ID_SHA_256,
-        parameters: Some(Any::null()),
-    };
-    let content = Any::encode_from(&SpcIndirectDataContent {
-        data: SpcAttributeTypeAndOptionalValue {
-            value_type: SPC_PE_IMAGE_DATA,
-            value: Any::from_der(&SPC_PE_IMAGE)?,
-        },
-        message_digest: DigestInfo {
-            digest_algorithm: sha256(),
-            digest: OctetString::new(*digest)?,
-        },
-    })?;
-    // The message digest is over the content without tag and length (PKCS #7, section 9.3).
-    let message_digest = OctetString::new(Sha256::digest(content.value()).as_slice())?;
-    let attribute = |oid, value| -> der::Result<Attribute> {
-        Ok(Attribute {
-            oid,
-            values: SetOfVec::try_from(vec![value])?,
-        })
-    };
-    let attributes: Attributes = SetOfVec::try_from(vec![
-        attribute(ID_CONTENT_TYPE, Any::encode_from(&SPC_INDIRECT_DATA_OBJID)?)?,
-        attribute(ID_MESSAGE_DIGEST, Any::encode_from(&message_digest)?)?,
-    ])?;
-    let to_sign: [u8; 32] = Sha256::digest(attributes.to_der()?).into();
-    let signature = signer
-        .sign_sha256(&to_sign)
-        .context("signing the image's digest")?;
-
-    let info = SignerInfo {
-        version: CmsVersion::V1,
-        sid: SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
-            issuer: certificate.tbs_certificate.issuer.clone(),
-            serial_number: certificate.tbs_certificate.serial_number.clone(),
-        }),
-        digest_alg: sha256(),
-        signed_attrs: Some(attributes),
-        signature_algorithm: AlgorithmIdentifierOwned {
-            oid: RSA_ENCRYPTION,
-            parameters: Some(AnyRef::NULL.into()),
-        },
-        signature: OctetString::new(signature)?,
-        unsigned_attrs: None,
-    };
-    let signed = SignedData {
-        // RFC 5652 would have 3 for this content type; Authenticode is PKCS #7 and has 1.
-        version: CmsVersion::V1,
-        digest_algorithms: SetOfVec::try_from(vec![sha256()])?,
-        encap_content_info: EncapsulatedContentInfo {
-            econtent_type: SPC_INDIRECT_DATA_OBJID,
-            econtent: Some(content),
-        },
-        certificates: Some(CertificateSet(SetOfVec::try_from(vec![
-            CertificateChoices::Certificate(certificate),
-        ])?)),
-        crls: None,
-        signer_infos: SignerInfos(SetOfVec::try_from(vec![info])?),
-    };
-    ContentInfo {
-        content_type: ID_SIGNED_DATA,
-        content: Any::encode_from(&signed)?,
-    }
-    .to_der()
-    .context("encoding the signature")
-}
-
-/// The PE checksum of `data`, whose own field is zero: the 16-bit words added with end-around carry,
-/// plus the length.
-fn pe_checksum(data: &[u8]) -> Result<u32> {
-    let mut sum: u64 = data
-        .chunks(2)
-        .map(|pair| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 8)
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u32::try_from(sum + data.len() as u64).context("the signed image exceeds 4 GiB")
-}
-
 #[cfg(test)]
 mod tests {
     use ::authenticode::authenticode_digest;
+    use const_oid::db::rfc5912::RSA_ENCRYPTION;
 
     use super::*;
     use crate::sign::keys::tests::{development_keys, other_keys};
@@ -424,7 +300,7 @@ mod tests {
         let keys = development_keys();
         let signed = sign(image(), keys).unwrap();
         assert_eq!(signed, sign(image(), keys).unwrap());
-        assert_eq!(signed.len() % 8, 0);
+        assert_eq!(signed.len(), image().len() + PLACE);
         verify(&signed, keys.certificate()).unwrap();
         assert_eq!(digest(&signed).unwrap(), digest(&image()).unwrap());
     }
@@ -441,7 +317,7 @@ mod tests {
 
     #[test]
     fn firmware_finds_the_hash_algorithm_where_it_looks() {
-        let der = signed_data(&[0; 32], development_keys()).unwrap();
+        let der = signed_data(&[0; 32], development_keys(), "").unwrap();
         assert_eq!(der[1], 0x82);
         assert_eq!(der[32..41], *ID_SHA_256.as_bytes());
     }
@@ -452,7 +328,9 @@ mod tests {
         let signed = sign(image(), keys).unwrap();
         let checksum = 0x58 + optional::CHECKSUM..0x58 + optional::CHECKSUM + 4;
         let table = Pe::parse(&signed).unwrap().certificates().unwrap();
-        let der_len = signed_data(&digest(&signed).unwrap(), keys).unwrap().len();
+        let der_len = signed_data(&digest(&signed).unwrap(), keys, "")
+            .unwrap()
+            .len();
         let padding = table.start + 8 + der_len..table.end;
         for at in (0..table.start).step_by(7).chain(table.clone()) {
             // The embedded certificate is for the reader's convenience: verify() uses the given one.
@@ -480,17 +358,29 @@ mod tests {
     }
 
     #[test]
-    fn another_key_a_second_signature_and_unsigned_bytes_are_refused() {
-        let signed = sign(image(), development_keys()).unwrap();
-        let error = verify(&signed, other_keys().certificate()).unwrap_err();
-        assert!(error.to_string().contains("another key"), "{error}");
-        assert!(sign(signed, development_keys()).is_err());
-        assert!(verify(&image(), development_keys().certificate()).is_err());
+    fn signing_again_replaces_the_signature_in_place() {
+        let (first, second) = (development_keys(), other_keys());
+        let direct = sign(image(), first).unwrap();
+        let reserved = reserve(image()).unwrap();
+        assert_eq!(sign(reserved.clone(), first).unwrap(), direct);
+        let other = sign(direct.clone(), second).unwrap();
+        verify(&other, second.certificate()).unwrap();
+        assert!(verify(&other, first.certificate()).is_err());
+        assert_eq!(certificates(&other).unwrap(), [second.certificate()]);
+        assert_eq!(sign(other, first).unwrap(), direct);
+        assert_eq!(to_sign(&image()).unwrap(), to_sign(&direct).unwrap());
+        assert_eq!(to_sign(&reserved).unwrap().digest, digest(&direct).unwrap());
     }
 
     #[test]
-    fn the_checksum_is_that_of_the_specification() {
-        assert_eq!(pe_checksum(&[1, 2, 3]).unwrap(), 0x0201 + 3 + 3);
-        assert_eq!(pe_checksum(&[0xff; 4]).unwrap(), 0xffff + 4);
+    fn another_key_and_unsigned_bytes_are_refused() {
+        let signed = sign(image(), development_keys()).unwrap();
+        let error = verify(&signed, other_keys().certificate()).unwrap_err();
+        assert!(error.to_string().contains("another key"), "{error}");
+        for unsigned in [image(), reserve(image()).unwrap()] {
+            let error = verify(&unsigned, development_keys().certificate()).unwrap_err();
+            assert!(error.to_string().contains("not signed"), "{error}");
+            assert!(certificates(&unsigned).unwrap().is_empty());
+        }
     }
 }

@@ -1,0 +1,56 @@
+//! A guest that is only listened to.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{good, tool};
+
+/// Emulated boots take minutes on busy machines.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Starts `command`, a `hullwright run`, and returns what was on the console when one of `ends` came
+/// up, or the guest ended by itself, or time was up.
+pub fn listen(command: &mut Command, log: &Path, ends: &[&str]) -> String {
+    let output = File::create(log).unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let read = || plain(&String::from_utf8_lossy(&fs::read(log).unwrap()));
+    while begun.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(300));
+        let console = read();
+        if ends.iter().any(|end| console.contains(end)) {
+            break;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return read();
+        }
+    }
+    // hullwright ends its guest when it is told to end.
+    good(tool("kill").arg(child.id().to_string()));
+    child.wait().unwrap();
+    println!("listened for {:.0} s", begun.elapsed().as_secs_f64());
+    read()
+}
+
+/// Text without terminal control sequences (ECMA-48, section 5.4).
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.next_if_eq(&'[').is_some() {
+                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            }
+        } else if c == '\n' || !c.is_control() {
+            out.push(c);
+        }
+    }
+    out
+}
