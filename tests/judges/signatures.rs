@@ -8,6 +8,7 @@ use der::Decode as _;
 use hullwright::kernel::{decompress, plain_path};
 use hullwright::tree::Kind;
 use hullwright::uki::Pe;
+use rayon::prelude::*;
 
 use crate::fixture::{fixture, timed};
 use crate::image::{uki, usr};
@@ -37,21 +38,18 @@ fn assert_signed(name: &str, module: &[u8]) {
 
 #[test]
 fn modules_keep_their_signatures_in_usr_and_in_the_initrd() {
-    let mut in_usr = 0;
+    let modules: Vec<_> = usr()
+        .iter()
+        .filter_map(|(path, node)| Some((path.to_string(), node.content()?)))
+        .filter(|(path, _)| plain_path(path).ends_with(".ko"))
+        .collect();
     timed("the modules of /usr", || {
-        for (path, node) in usr().iter() {
-            let path = path.to_string();
-            let Kind::File { content, .. } = &node.kind else {
-                continue;
-            };
-            if !plain_path(&path).ends_with(".ko") {
-                continue;
-            }
+        modules.par_iter().for_each(|(path, content)| {
             let bytes = content.read().unwrap();
-            assert_signed(&path, &decompress(&path, &bytes).unwrap());
-            in_usr += 1;
-        }
+            assert_signed(path, &decompress(path, &bytes).unwrap());
+        });
     });
+    let in_usr = modules.len();
     assert!(in_usr > 100, "{in_usr} modules in /usr");
 
     let mut in_initrd = 0;
