@@ -2,7 +2,6 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
+use crate::resign;
 use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
@@ -151,7 +151,10 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
             initrd: initrd.files.len() as u64,
         },
     };
-    write_manifest(out, &manifest)?;
+    manifest.write(out)?;
+    if inputs.signers.is_none() {
+        resign::write_to_sign(out, inputs.trust)?;
+    }
     drop(stage);
     write_report(out, progress, &assembled.report)?;
     staging.commit(inputs.sync)?;
@@ -447,7 +450,8 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<Root
             partition: vec![0; size],
         }));
     };
-    let p7s = verity::signature::p7s(root_hash, signer).context("signing the root hash")?;
+    let signer = sign::WithPurpose(signer, resign::ROOT_HASH);
+    let p7s = verity::signature::p7s(root_hash, &signer).context("signing the root hash")?;
     let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
     Ok(Some(RootHashSignature {
         p7s: Some(p7s),
@@ -662,24 +666,6 @@ fn artefacts(usr: &Usr, uki_name: String, uki: &[u8]) -> Vec<Artefact> {
     .into_iter()
     .map(|(name, size, sha256)| Artefact { name, size, sha256 })
     .collect()
-}
-
-/// `manifest.json`, and `SHA256SUMS` as coreutils' `sha256sum --check` reads it.
-fn write_manifest(out: &Path, manifest: &Manifest) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(manifest).context("writing the manifest")?;
-    text.push('\n');
-    let mut sums: BTreeMap<&str, Sha256> = manifest
-        .artefacts
-        .iter()
-        .map(|a| (a.name.as_str(), a.sha256))
-        .collect();
-    sums.insert("manifest.json", Sha256::of(text.as_bytes()));
-    fs::write(out.join("manifest.json"), &text).context("writing manifest.json")?;
-    let sums: String = sums
-        .iter()
-        .map(|(name, sum)| format!("{sum}  {name}\n"))
-        .collect();
-    fs::write(out.join("SHA256SUMS"), sums).context("writing SHA256SUMS")
 }
 
 /// `build-report.json`: the one file that is not reproducible.

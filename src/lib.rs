@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod package;
 pub mod profile;
 pub mod report;
+pub mod resign;
 pub mod resolve;
 pub mod run;
 pub mod sign;

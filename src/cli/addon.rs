@@ -12,7 +12,7 @@ use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
 use crate::profile::words;
-use crate::sign::{Choice, Signers, authenticode};
+use crate::sign::{Choice, Role, Signers, authenticode};
 use crate::uki::addon::{self, Addon};
 
 /// Make signed addons: words of the command line that vary from node to node.
@@ -93,9 +93,8 @@ impl New {
         let cmdline = checked(&self.cmdline, trust.is_development())?;
         let passphrase = self.passphrase.get();
         let settings = environment::signer_settings()?;
-        let signers = Signers::open(&self.signer, &trust, &settings, &|what| {
-            passphrase.existing(what)
-        })?;
+        let ask = |what: &str| passphrase.existing(what);
+        let signers = Signers::open(&self.signer, &trust, &[Role::Db], &settings, &ask)?;
         let unsigned = addon::build(&Addon {
             arch: self.arch,
             cmdline: &cmdline,

@@ -10,12 +10,13 @@ use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
+use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
 use crate::report::progress::{self, Form};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
-use crate::sign::{Choice, Signers, Trust};
+use crate::sign::{Choice, Role, Signers, Trust};
 use crate::stamp::Stamp;
 
 /// Link profiles into images.
@@ -193,7 +194,12 @@ fn signers(arguments: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result
     };
     let passphrase = arguments.passphrase.get();
     let settings = environment::signer_settings()?;
-    Signers::open(&choice, trust, &settings, &|what| passphrase.existing(what)).map(Some)
+    let ask = |what: &str| passphrase.existing(what);
+    let mut needed = vec![Role::Db];
+    if loaded.profile.boot.verity_signature == VeritySignature::Require {
+        needed.push(Role::Verity);
+    }
+    Signers::open(&choice, trust, &needed, &settings, &ask).map(Some)
 }
 
 fn report(built: &Built, context: Context) {

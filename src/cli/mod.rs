@@ -18,6 +18,7 @@ mod output;
 mod passphrase;
 mod profile;
 mod run;
+mod sign;
 mod test;
 mod why;
 
@@ -85,6 +86,7 @@ enum Command {
     Profile(profile::ProfileCommand),
     Keys(keys::Keys),
     Addon(addon::AddonCommand),
+    Sign(sign::Sign),
     Completions(completions::Completions),
 }
 
@@ -168,6 +170,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Profile(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Addon(command) => command.run(context),
+        Command::Sign(command) => command.run(context),
         Command::Completions(command) => command.run(),
     }
 }

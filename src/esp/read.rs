@@ -57,6 +57,7 @@ pub struct EspReader<R> {
     data_at: u64,
     clusters: u32,
     root: u32,
+    serial: u32,
 }
 
 impl<R: Read + Seek> EspReader<R> {
@@ -101,7 +102,46 @@ impl<R: Read + Seek> EspReader<R> {
             data_at: data * SECTOR,
             clusters,
             root: u32_at(44) as u32,
+            serial: u32_at(67) as u32,
         })
+    }
+
+    /// The volume's serial number.
+    #[must_use]
+    pub const fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Where the content of a file begins, counted from the beginning of the volume, and its length;
+    /// `None` where it is empty or does not lie in one piece.
+    ///
+    /// # Errors
+    /// As [`EspReader::read`].
+    pub fn location(&mut self, path: &str) -> Result<Option<(u64, u64)>, FatError> {
+        let entry = match self.find(path)? {
+            Some(entry) if !entry.is_dir => entry,
+            _ => return Err(FatError::WrongKind(path.into(), "file")),
+        };
+        let count = u64::from(entry.len).div_ceil(self.cluster_len);
+        let Some(index) = entry.cluster.checked_sub(FIRST_CLUSTER) else {
+            return Ok(None);
+        };
+        if u64::from(index) + count > u64::from(self.clusters) {
+            return Err(FatError::BrokenChain(path.into()));
+        }
+        let at = self.fat_at + u64::from(entry.cluster) * 4;
+        self.disk
+            .seek(SeekFrom::Start(self.offset.saturating_add(at)))?;
+        for number in 1..count {
+            let mut next = [0; 4];
+            self.disk.read_exact(&mut next)?;
+            let next = u32::from_le_bytes(next) & 0x0fff_ffff;
+            if u64::from(next) != u64::from(entry.cluster) + number {
+                return Ok(None);
+            }
+        }
+        let start = self.data_at + u64::from(index) * self.cluster_len;
+        Ok(Some((start, entry.len.into())))
     }
 
     /// The entries of a folder in their order, without the dot entries; `""` is the root.
@@ -305,6 +345,11 @@ mod tests {
             [("hullwright_1.0.0~rc.1+3-0.efi".into(), false, 20_000)]
         );
         assert_eq!(esp.read(UKI).unwrap().len(), 20_000);
+        assert_eq!(esp.serial(), 7);
+        let (at, len) = esp.location(UKI).unwrap().unwrap();
+        assert_eq!(IMAGE[at as usize..][..len as usize], esp.read(UKI).unwrap());
+        assert_eq!(esp.location("empty").unwrap(), None);
+        assert!(esp.location("EFI").is_err());
         assert_eq!(esp.read("/efi/boot/bootx64.efi").unwrap()[..3], [0, 1, 2]);
         assert!(esp.read("empty").unwrap().is_empty());
         assert!(matches!(

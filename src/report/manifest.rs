@@ -1,11 +1,15 @@
 //! `manifest.json`: what an image is made of.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::failure::{Failure, Kind};
 use crate::resolve::Lock;
 use crate::tree::{Content, Origin, Tree};
 
@@ -50,6 +54,50 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// Files of `/usr` and of the initrd.
     pub files: FileCounts,
+}
+
+/// File name of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+/// File name of the sums.
+pub const SUMS: &str = "SHA256SUMS";
+
+impl Manifest {
+    /// Reads the manifest in an output directory.
+    ///
+    /// # Errors
+    /// There is none, or not one of this version.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let shown = path.display();
+        let usage = |what: String| Failure::new(Kind::Usage, what);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            usage(format!("reading {shown}: {error}"))
+                .hint("name the output directory of a build, or the disk.raw in it")
+        })?;
+        serde_json::from_str(&text)
+            .map_err(|error| usage(format!("{shown} is not a manifest: {error}")).into())
+    }
+
+    /// Writes `manifest.json`, and `SHA256SUMS` as coreutils' `sha256sum --check` reads it.
+    ///
+    /// # Errors
+    /// The directory is not writable.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).context("writing the manifest")?;
+        text.push('\n');
+        let mut sums: BTreeMap<&str, Sha256> = self
+            .artefacts
+            .iter()
+            .map(|a| (a.name.as_str(), a.sha256))
+            .collect();
+        sums.insert(MANIFEST, Sha256::of(text.as_bytes()));
+        fs::write(folder.join(MANIFEST), &text).context("writing manifest.json")?;
+        let sums: String = sums
+            .iter()
+            .map(|(name, sum)| format!("{sum}  {name}\n"))
+            .collect();
+        fs::write(folder.join(SUMS), sums).context("writing SHA256SUMS")
+    }
 }
 
 /// One file of the output directory.

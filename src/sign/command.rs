@@ -11,18 +11,18 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use base64ct::{Base64, Encoding as _};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{Role, Signer};
+use crate::base64;
 use crate::digest::{Sha256, hex};
 use crate::failure::{Failure, Kind};
 
 /// Version of the protocol.
 const VERSION: u32 = 1;
 /// The one algorithm of version 1: RFC 8017, section 8.2, over a digest that is given.
-const ALGORITHM: &str = "rsassa-pkcs1-v1_5-sha256";
+pub const ALGORITHM: &str = "rsassa-pkcs1-v1_5-sha256";
 /// The longest answer that is read.
 const MOST_ANSWER: u64 = 64 << 10;
 /// How often the program is looked at.
@@ -163,8 +163,8 @@ impl CommandSigner {
             self.failure(format!("gave a wrong answer ({error}); {expected}"))
                 .hint(format!("it wrote: {}", excerpt(answer)))
         })?;
-        Base64::decode_vec(&parsed.signature).map_err(|error| {
-            self.failure(format!("gave a signature that is not base64: {error}"))
+        base64::decode(&parsed.signature).ok_or_else(|| {
+            self.failure("gave a signature that is not base64 (RFC 4648, section 4)")
                 .into()
         })
     }

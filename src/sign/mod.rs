@@ -16,6 +16,6 @@ mod verified;
 pub use choice::Choice;
 pub use file::FileSigner;
 pub use keys::{AskPassphrase, KeyProfile, no_passphrase};
-pub use signer::{DEFAULT_LIMIT, Role, Settings, Signer, Signers};
+pub use signer::{DEFAULT_LIMIT, Role, Settings, Signer, Signers, WithPurpose};
 pub use trust::{Enrolment, Trust};
 pub use verified::VerifiedSigner;

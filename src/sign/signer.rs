@@ -64,6 +64,20 @@ pub trait Signer: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// A signer that is told what every signature is for.
+#[derive(Debug, Clone, Copy)]
+pub struct WithPurpose<'a>(pub &'a dyn Signer, pub &'a str);
+
+impl Signer for WithPurpose<'_> {
+    fn certificate(&self) -> &[u8] {
+        self.0.certificate()
+    }
+
+    fn sign_sha256(&self, digest: &[u8; 32]) -> Result<Vec<u8>> {
+        self.0.sign_for(digest, self.1)
+    }
+}
+
 /// How long a signer may take for one answer, unless told otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -96,19 +110,20 @@ impl std::fmt::Debug for Settings {
 pub struct Signers {
     /// For boot loader, UKI and addons.
     pub db: Box<dyn Signer>,
-    /// For the root hash, where the key set has such a key.
+    /// For the root hash, where it is signed.
     pub verity: Option<Box<dyn Signer>>,
 }
 
 impl Signers {
-    /// The signers that `choice` means, for the certificates of `trust`; `ask` has the passphrases of
-    /// encrypted key files. Each signature is verified.
+    /// The signers that `choice` means, for the certificates of `trust` and those keys only that are
+    /// `needed`; `ask` has the passphrases of encrypted key files. Each signature is verified.
     ///
     /// # Errors
     /// A key is missing, does not belong to its certificate, or its signer does not answer.
     pub fn open(
         choice: &Choice,
         trust: &Trust,
+        needed: &[Role],
         settings: &Settings,
         ask: AskPassphrase<'_>,
     ) -> Result<Self> {
@@ -136,11 +151,23 @@ impl Signers {
                 format!("{} has no db.crt", trust.dir().display()),
             )
         })?;
-        let verity = trust
-            .certificate(Role::Verity)
-            .map(|certificate| open(Role::Verity, certificate))
-            .transpose()
-            .context("opening the verity key")?;
+        let verity = match trust.certificate(Role::Verity) {
+            _ if !needed.contains(&Role::Verity) => None,
+            Some(certificate) => {
+                Some(open(Role::Verity, certificate).context("opening the verity key")?)
+            }
+            None => {
+                return Err(Failure::new(
+                    Kind::Keys,
+                    format!(
+                        "the root hash is to be signed, and the keys in {} have no verity key",
+                        trust.dir().display()
+                    ),
+                )
+                .hint("make a whole set with `hullwright keys new DIR`")
+                .into());
+            }
+        };
         Ok(Self {
             db: open(Role::Db, db)?,
             verity,

@@ -36,7 +36,8 @@ fn partition(disk: &Path, number: u32) -> (u64, u64) {
     (first, value("Last sector: ") + 1 - first)
 }
 
-fn copy_into(disk: &Path, number: u32, file: &Path) {
+/// Writes `file` over the beginning of partition `number`.
+pub fn copy_into(disk: &Path, number: u32, file: &Path) {
     let bytes = fs::read(file).unwrap();
     let (first, sectors) = partition(disk, number);
     assert!(bytes.len() as u64 <= sectors * 512);

@@ -8,6 +8,7 @@ mod help;
 mod home;
 mod hostile;
 mod interrupt;
+mod keys;
 mod locks;
 mod profiles;
 mod seeds;

@@ -14,6 +14,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("fsck.erofs", "erofs-utils"),
     ("veritysetup", "cryptsetup-bin"),
     ("sbverify", "sbsigntool"),
+    ("sign-efi-sig-list", "efitools"),
+    ("gpg", "gpg"),
+    ("gpgv", "gpgv"),
+    ("openssl", "openssl"),
+    ("softhsm2-util", "softhsm2"),
+    ("osslsigncode", "osslsigncode"),
+    ("perl", "perl-base"),
     ("sgdisk", "gdisk"),
     ("fsck.vfat", "dosfstools"),
     ("mcopy", "mtools"),
@@ -56,9 +63,14 @@ pub fn run() -> Result<()> {
     if !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists() {
         missing.push("ovmf");
     }
+    if !Path::new("/usr/share/AAVMF/AAVMF_CODE.fd").exists() {
+        missing.push("qemu-efi-aarch64");
+    }
     missing.sort_unstable();
     missing.dedup();
-    let old_qemu = qemu_version().is_none_or(|version| version < QEMU);
+    // Of one version, because both share files.
+    let old_qemu =
+        qemu_version().is_none_or(|version| version < QEMU) || !has("qemu-system-aarch64");
     let no_tree = !has_tree();
     if missing.is_empty() && !old_qemu && !no_tree {
         return Ok(());
@@ -69,7 +81,9 @@ pub fn run() -> Result<()> {
             .map(|p| format!("  package {p}"))
             .collect::<Vec<_>>();
         if old_qemu {
-            lines.push(format!("  qemu-system-x86_64 {QEMU} or newer"));
+            lines.push(format!(
+                "  qemu-system-x86_64 and qemu-system-aarch64 {QEMU} or newer"
+            ));
         }
         if no_tree {
             lines.push(format!(
@@ -182,6 +196,7 @@ fn install_qemu() -> Result<()> {
         "-t",
         &backports,
         "qemu-system-x86",
+        "qemu-system-arm",
         "qemu-utils",
     ])
 }

@@ -279,3 +279,6 @@ pub(super) fn latest(signed: &[(String, Vec<u8>)]) -> Result<Stamp> {
     }
     Ok(latest)
 }
+
+#[cfg(test)]
+mod tests;

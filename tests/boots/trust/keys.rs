@@ -1,36 +1,29 @@
-//! Key folders with signed variables, and a `dbx` that revokes an image.
+//! Key folders with signed variables, and one with an image in its `dbx`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{good, hullwright, tool};
 
-/// A whole set of release keys in `state/name`.
-pub fn make(state: &Path, name: &str) -> PathBuf {
+/// A whole set of keys in `state/name`, for `purpose`: `release` or `dev`.
+pub fn make(state: &Path, name: &str, purpose: &str) -> PathBuf {
     let dir = state.join(name);
     good(hullwright(state).args(["keys", "new"]).arg(&dir).args([
         "--profile",
-        "release",
+        purpose,
         "--no-passphrase",
     ]));
     dir
 }
 
-/// A copy of the key folder `keys` in which the EFI program `revoked` is in `dbx`, signed by KEK with
-/// efitools: what another owner's tools make has to do too.
+/// A copy of the key folder `keys` in which the EFI program `revoked` is in `dbx`.
 pub fn revoke(keys: &Path, revoked: &Path, to: &Path) {
     good(tool("cp").arg("-a").arg(keys).arg(to));
-    let list = to.join("dbx.esl");
-    good(tool("hash-to-efi-sig-list").arg(revoked).arg(&list));
+    let folder = to.parent().unwrap();
     good(
-        tool("sign-efi-sig-list")
-            .args(["-t", "2026-06-01 00:00:00", "-k"])
-            .arg(to.join("owner/KEK.key"))
-            .arg("-c")
-            .arg(to.join("owner/KEK.crt"))
-            .arg("dbx")
-            .arg(&list)
-            .arg(to.join("enrol/dbx.auth")),
+        hullwright(folder)
+            .args(["keys", "revoke"])
+            .arg(to)
+            .arg("--image")
+            .arg(revoked),
     );
-    fs::remove_file(list).unwrap();
 }

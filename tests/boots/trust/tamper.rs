@@ -55,13 +55,26 @@ pub fn sign_again(program: &Path, keys: &Path, to: &Path) {
 
 /// A disk that is nothing but a FAT file system with a boot loader and one entry.
 pub fn disk(dir: &Path, name: &str, loader: &Path, entry: &Path) -> PathBuf {
+    let entry_name = format!("EFI/Linux/{name}.efi");
+    fat(
+        dir,
+        name,
+        &[(loader, "EFI/BOOT/BOOTX64.EFI"), (entry, &entry_name)],
+    )
+}
+
+/// A FAT file system with `files`, which lie in `EFI/BOOT` or `EFI/Linux`.
+pub fn fat(dir: &Path, name: &str, files: &[(&Path, &str)]) -> PathBuf {
     let disk = dir.join(format!("{name}.fat"));
-    let size = fs::metadata(entry).unwrap().len() / 1024 + 4096;
+    let bytes: u64 = files
+        .iter()
+        .map(|(file, _)| fs::metadata(file).unwrap().len())
+        .sum();
     good(
         tool("mkfs.vfat")
-            .args(["-n", "TAMPERED", "-C"])
+            .args(["-n", "TEST", "-C"])
             .arg(&disk)
-            .arg(size.to_string()),
+            .arg((bytes / 1024 + 4096).to_string()),
     );
     good(
         tool("mmd")
@@ -69,12 +82,14 @@ pub fn disk(dir: &Path, name: &str, loader: &Path, entry: &Path) -> PathBuf {
             .arg(&disk)
             .args(["::EFI", "::EFI/BOOT", "::EFI/Linux"]),
     );
-    let entry_name = format!("::EFI/Linux/{name}.efi");
-    for (file, to) in [
-        (loader, "::EFI/BOOT/BOOTX64.EFI"),
-        (entry, entry_name.as_str()),
-    ] {
-        good(tool("mcopy").arg("-i").arg(&disk).arg(file).arg(to));
+    for (file, to) in files {
+        good(
+            tool("mcopy")
+                .arg("-i")
+                .arg(&disk)
+                .arg(file)
+                .arg(format!("::{to}")),
+        );
     }
     disk
 }
