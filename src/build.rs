@@ -274,6 +274,7 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
             locked_ids: &inputs.lock.ids,
         },
     )?;
+    tree::boot_files::refuse_signed(&tree)?;
     for note in &report.notes {
         tracing::debug!("{note}");
     }

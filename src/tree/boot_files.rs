@@ -5,6 +5,7 @@ use super::prune::settle_links;
 use super::{Content, Kind, Origin, Tree, TreePath};
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind as FailureKind};
+use crate::uki::Pe;
 
 /// What the UKI and the EFI system partition are made of.
 #[derive(Debug, Clone)]
@@ -108,6 +109,41 @@ pub fn take(tree: &mut Tree, arch: Arch) -> anyhow::Result<BootFiles> {
     }
     settle_links(tree);
     Ok(files)
+}
+
+/// Refuses EFI programs below `/usr` that carry a signature, by the names that packages give them.
+/// What firmware would start lies on the ESP, where the image's own keys sign it and `dbx` can revoke
+/// it; a program that others have signed would wait in every image for somebody to copy it there.
+///
+/// # Errors
+/// There is one.
+pub fn refuse_signed(tree: &Tree) -> anyhow::Result<()> {
+    for (path, node) in tree.below(&TreePath::parse("usr")?) {
+        let Some(content) = node.content().filter(|_| is_program_name(path.name())) else {
+            continue;
+        };
+        let bytes = content.read()?;
+        if !Pe::parse(&bytes).is_ok_and(|pe| pe.certificates().is_some()) {
+            continue;
+        }
+        let (Origin::Package(from) | Origin::Overlay(from) | Origin::Generated(from)) =
+            &node.origin;
+        return Err(Failure::new(
+            FailureKind::Audit,
+            format!("/{path} of {from} is a signed EFI program, which belongs on the ESP alone"),
+        )
+        .hint(format!("leave it out: add \"/{path}\" to root.prune"))
+        .into());
+    }
+    Ok(())
+}
+
+fn is_program_name(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with(b"vmlinuz") || name.ends_with(b".efi") || is_pe_name(&name) || {
+        // `shimx64.efi.dualsigned`, `grubx64.efi.gz.signed` and what else there may be.
+        name.windows(5).any(|part| part == b".efi.")
+    }
 }
 
 fn kernel(tree: &Tree) -> anyhow::Result<(String, Content)> {
@@ -242,6 +278,50 @@ mod tests {
             let error = take(&mut tree, Arch::Arm64).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
             assert_eq!(tree.len(), before);
+        }
+    }
+    #[test]
+    fn a_signed_program_in_usr_is_refused_with_the_line_that_mends_it() {
+        use crate::sign::{authenticode, keys::tests::development_keys};
+        use crate::uki::addon::{Addon, build};
+
+        let unsigned = build(&Addon {
+            arch: Arch::X86_64,
+            cmdline: "quiet",
+            uname: None,
+        });
+        let signed = authenticode::sign(unsigned.clone(), development_keys()).unwrap();
+        for (path, bytes, good) in [
+            ("usr/lib/shim/shimx64.efi.signed", &signed, false),
+            ("usr/lib/x/vmlinuz", &signed, false),
+            ("usr/share/A.EFI", &signed, false),
+            ("usr/lib/shim/shimx64.efi.dualsigned", &signed, false),
+            ("usr/lib/x/unsigned.efi", &unsigned, true),
+            ("boot/x.efi", &signed, true),
+        ] {
+            let mut tree = tree(&ALL);
+            tree.insert(
+                TreePath::parse(path).unwrap(),
+                Node {
+                    meta: Meta::root(0o644),
+                    kind: Kind::File {
+                        content: bytes.clone().into(),
+                        link: None,
+                    },
+                    origin: Origin::Package("shim-signed".into()),
+                },
+            );
+            match refuse_signed(&tree) {
+                Ok(()) => assert!(good, "{path}"),
+                Err(error) => {
+                    assert!(!good, "{path}");
+                    let text = error.to_string();
+                    assert!(
+                        text.contains(path) && text.contains("shim-signed"),
+                        "{text}"
+                    );
+                }
+            }
         }
     }
 }

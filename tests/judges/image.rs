@@ -24,14 +24,15 @@ fn manifest(of: &Fixture) -> Manifest {
     serde_json::from_slice(&fs::read(of.out.join("manifest.json")).unwrap()).unwrap()
 }
 
-fn uki(of: &Fixture) -> PathBuf {
+/// The UKI of the output.
+pub fn uki(of: &Fixture) -> PathBuf {
     let manifest = manifest(of);
     of.out
         .join(format!("{}_{}.efi", manifest.id, manifest.version))
 }
 
 /// The tree that the fixture's `/usr` was written from.
-fn usr() -> &'static Tree {
+pub fn usr() -> &'static Tree {
     static TREE: OnceLock<Tree> = OnceLock::new();
     TREE.get_or_init(|| {
         let fixture = fixture();

@@ -16,5 +16,7 @@ mod interrupted;
 mod keys;
 mod limits;
 mod reproducible;
+mod signatures;
 mod signers;
+mod tamper;
 mod versions;
