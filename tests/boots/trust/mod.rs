@@ -146,6 +146,8 @@ fn fact<'a>(console: &'a str, name: &str) -> &'a str {
 }
 
 const REPORTED: &str = "TRUST end=";
+/// What the kernel's EFI stub says.
+const ENFORCED: &str = "EFI stub: UEFI Secure Boot is enabled";
 /// What ends listening to a boot that should come up.
 const ENDS: [&str; 3] = [REPORTED, "Kernel panic", "emergency mode"];
 
@@ -233,11 +235,7 @@ fn firmware_refuses_what_was_changed_and_starts_what_was_not() {
             "{addon}: {firmware}"
         );
     }
-    assert_eq!(
-        console.matches("UEFI Secure Boot is enabled").count(),
-        1,
-        "{console}"
-    );
+    assert_eq!(console.matches(ENFORCED).count(), 1, "{console}");
 
     assert_enforced(&console);
     let cmdline = fact(&console, "cmdline");
@@ -334,10 +332,7 @@ fn the_kernel_refuses_another_usr_and_root_hashes_without_a_good_signature() {
         &[REPORTED, "Kernel panic"],
     );
     println!("{console}");
-    let boots: Vec<_> = console
-        .split("EFI stub: UEFI Secure Boot is enabled")
-        .skip(1)
-        .collect();
+    let boots: Vec<_> = console.split(ENFORCED).skip(1).collect();
     assert_eq!(boots.len(), 3, "{console}");
     for (boot, why) in boots.iter().zip([UNSIGNED, UNSIGNED, "is corrupted"]) {
         assert!(boot.contains(why), "{why}: {boot}");
@@ -352,17 +347,22 @@ fn the_kernel_refuses_another_usr_and_root_hashes_without_a_good_signature() {
 #[test]
 fn a_machine_in_setup_mode_takes_the_keys_of_the_image() {
     let release = release();
+    // The rest of the boot is that of a machine whose keys were there from the start.
+    let end = if exhaustive() { REPORTED } else { ENFORCED };
     let console = console::listen(
         hullwright(&release.state)
             .args(["run", "--secure-boot=setup"])
             .arg(release.disk()),
         &release.state.join("setup.log"),
-        &ENDS,
+        &[end, ENDS[1], ENDS[2]],
     );
     println!("{console}");
     assert!(
         console.contains("Custom Secure Boot keys successfully enrolled"),
         "{console}"
     );
-    assert_enforced(&console);
+    assert!(console.contains(ENFORCED), "{console}");
+    if exhaustive() {
+        assert_enforced(&console);
+    }
 }
