@@ -6,6 +6,7 @@
 
 mod arm64;
 mod console;
+mod document;
 mod keys;
 mod root_hash;
 mod rotation;
