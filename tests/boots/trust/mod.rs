@@ -134,11 +134,11 @@ fn release() -> &'static Release {
     &RELEASE
 }
 
-/// What the report says of `name`.
+/// What the report says of `name`, the last time.
 fn fact<'a>(console: &'a str, name: &str) -> &'a str {
     let head = format!("TRUST {name}=");
     console
-        .split_once(&head)
+        .rsplit_once(&head)
         .and_then(|(_, rest)| rest.split_once(';'))
         .map_or_else(
             || panic!("no {head} in\n{console}"),
