@@ -11,7 +11,7 @@ use super::{Context, arguments, environment, output};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
-use crate::profile::words;
+use crate::profile::cmdline;
 use crate::sign::{Choice, Role, Signers, authenticode};
 use crate::uki::addon::{self, Addon};
 
@@ -119,18 +119,18 @@ impl New {
 /// The line of words, or why one of them must not be signed. A profile for production may not have
 /// them either; with a signature they could be added to any image, and taken from nobody.
 fn checked(line: &str, development: bool) -> Result<String> {
-    let words = words::split(line);
+    let words = cmdline::split(line);
     if words.is_empty() {
         return Err(usage("an addon without words has no effect".into()).into());
     }
     for word in &words {
-        if let Err(expected) = words::check(word) {
+        if let Err(expected) = cmdline::check(word) {
             return Err(usage(format!("`{word}` can't be added: {expected}")).into());
         }
         if word.contains('{') {
             return Err(usage(format!("`{word}`: an addon fills in nothing")).into());
         }
-        if let Some(refusal) = words::refusal(word).filter(|_| !development) {
+        if let Some(refusal) = cmdline::refusal(word).filter(|_| !development) {
             return Err(usage(format!("`{word}` {refusal}"))
                 .hint("sign it with development keys, which only development machines trust")
                 .into());

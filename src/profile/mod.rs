@@ -5,6 +5,7 @@
 //! becomes the types of `schema` and is judged as a whole (`rules`).
 
 mod checks;
+pub mod cmdline;
 mod embedded;
 mod files;
 mod load;
@@ -17,7 +18,6 @@ mod show;
 mod source;
 mod table;
 mod typing;
-pub mod words;
 mod yaml;
 
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::checks::bytes_shown;
+use super::cmdline;
 use super::schema::{DiskSize, MIB, Profile};
 use super::source::{Origin, Problem};
-use super::words;
 use super::yaml::Node;
 use crate::erofs::Codec;
 use crate::words::nearest;
@@ -213,7 +213,7 @@ fn ways_in(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
         return;
     }
     for (index, word) in profile.kernel.cmdline.iter().enumerate() {
-        if let Some(refusal) = words::refusal(word) {
+        if let Some(refusal) = cmdline::refusal(word) {
             problems.push(
                 Problem::at(
                     place(tree, &["kernel", "cmdline"], index),

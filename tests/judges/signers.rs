@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::compare::{assert_same_output, each_block, names, sparse_digest};
 use crate::fixture::{Fixture, fixture, now, timed};
-use crate::support::{bad, good, hullwright, tool};
+use crate::support::{bad, good, hullwright, repository, tool};
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "1234";
@@ -216,6 +216,43 @@ fn later_through_a_token_or_a_program_is_the_same_as_at_once() {
     assert_eq!(sparse_digest(&hsm.join("disk.raw")), before);
     fs::remove_dir_all(hsm).unwrap();
     fs::remove_dir_all(service).unwrap();
+}
+
+/// A module that never answers, as one does whose token waits for a finger.
+const HANGING: &str =
+    "#include <unistd.h>\nlong C_GetFunctionList(void **list) { for (;;) pause(); }\n";
+
+#[test]
+fn a_token_that_hangs_and_a_program_that_loads_none_are_told_of() {
+    let certificates = certificates();
+    let dir = fixture().root.join("hanging");
+    fs::create_dir(&dir).unwrap();
+    let (source, module) = (dir.join("hanging.c"), dir.join("hanging.so"));
+    fs::write(&source, HANGING).unwrap();
+    good(
+        tool("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&module)
+            .arg(&source),
+    );
+    let before = sparse_digest(&later().join("disk.raw"));
+    let uri = format!("pkcs11:?module-path={}&pin-value=1", module.display());
+    let mut command = sign(later(), &certificates, &["--signer", &uri]);
+    let stderr = bad(command.env("HULLWRIGHT_SIGNER_TIMEOUT", "1"), 8);
+    assert!(stderr.contains("gave no answer within 1 s"), "{stderr}");
+
+    // `cargo xtask dist` makes it.
+    let program = format!("target/dist/hullwright-{}", std::env::consts::ARCH);
+    let program = repository().join(program);
+    if program.exists() {
+        let uri = format!("pkcs11:token=hull?module-path={MODULE}&pin-value={PIN}");
+        let mut command = Command::new(program);
+        command.arg("sign").arg(later()).arg("--keys");
+        let stderr = bad(command.arg(&certificates).args(["--signer", &uri]), 8);
+        assert!(stderr.contains("is statically linked"), "{stderr}");
+        assert!(stderr.contains("command:PROGRAM"), "{stderr}");
+    }
+    assert_eq!(sparse_digest(&later().join("disk.raw")), before);
 }
 
 /// Every byte of both disks against the list of what was changed.

@@ -62,7 +62,7 @@ fn require_signature(words: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::words::refusal;
+    use crate::profile::cmdline::refusal;
 
     fn line(text: &str) -> String {
         let profile = crate::profile::parse_bytes(
