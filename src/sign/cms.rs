@@ -16,13 +16,13 @@ use rsa::Pkcs1v15Sign;
 use sha2::{Digest as _, Sha256};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::Certificate;
+use x509_cert::attr::Attributes;
 
 use super::Signer;
 use super::authenticode::public_key;
 
-/// A bare SignedData (DER, no ContentInfo around it) over `content`, which is not in it. Version 1,
-/// as PKCS #7 has it: EDK2 looks for the digest's object identifier at a fixed place (AuthService.c,
-/// `VerifyTimeBasedPayload`).
+/// A bare SignedData (DER, no ContentInfo around it) over `content`, which is not in it. EDK2 looks
+/// for the digest's object identifier at a fixed place (AuthService.c, `VerifyTimeBasedPayload`).
 ///
 /// # Errors
 /// The signer fails, or its certificate can't be parsed.
@@ -32,6 +32,25 @@ pub fn detached(content: &[u8], signer: &dyn Signer, with_certificate: bool) -> 
     let signature = signer
         .sign_sha256(&Sha256::digest(content).into())
         .context("signing")?;
+    let content = EncapsulatedContentInfo {
+        econtent_type: ID_DATA,
+        econtent: None,
+    };
+    signed_data(&certificate, signature, content, None, with_certificate)
+}
+
+/// A SignedData (DER) with one `signature` by the key of `certificate`. Version 1, as PKCS #7 has it,
+/// also where RFC 5652 would have 3 for the type of content.
+///
+/// # Errors
+/// Something can't be encoded.
+pub fn signed_data(
+    certificate: &Certificate,
+    signature: Vec<u8>,
+    content: EncapsulatedContentInfo,
+    attributes: Option<Attributes>,
+    with_certificate: bool,
+) -> Result<Vec<u8>> {
     let certificates = if with_certificate {
         let choice = CertificateChoices::Certificate(certificate.clone());
         Some(CertificateSet(SetOfVec::try_from(vec![choice])?))
@@ -40,9 +59,9 @@ pub fn detached(content: &[u8], signer: &dyn Signer, with_certificate: bool) -> 
     };
     let info = SignerInfo {
         version: CmsVersion::V1,
-        sid: signer_identifier(&certificate),
+        sid: signer_identifier(certificate),
         digest_alg: sha256(),
-        signed_attrs: None,
+        signed_attrs: attributes,
         signature_algorithm: AlgorithmIdentifierOwned {
             oid: RSA_ENCRYPTION,
             parameters: Some(AnyRef::NULL.into()),
@@ -53,10 +72,7 @@ pub fn detached(content: &[u8], signer: &dyn Signer, with_certificate: bool) -> 
     SignedData {
         version: CmsVersion::V1,
         digest_algorithms: SetOfVec::try_from(vec![sha256()])?,
-        encap_content_info: EncapsulatedContentInfo {
-            econtent_type: ID_DATA,
-            econtent: None,
-        },
+        encap_content_info: content,
         certificates,
         crls: None,
         signer_infos: SignerInfos(SetOfVec::try_from(vec![info])?),
@@ -145,7 +161,7 @@ fn signer_identifier(certificate: &Certificate) -> SignerIdentifier {
     })
 }
 
-fn sha256() -> AlgorithmIdentifierOwned {
+pub(super) fn sha256() -> AlgorithmIdentifierOwned {
     AlgorithmIdentifierOwned {
         oid: ID_SHA_256,
         parameters: Some(Any::null()),

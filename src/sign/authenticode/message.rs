@@ -1,23 +1,19 @@
 //! The CMS SignedData (RFC 5652) around a signature over an image's digest.
 
+use ::cms::signed_data::EncapsulatedContentInfo;
 use anyhow::{Context as _, Result};
 use authenticode::{
     DigestInfo, SPC_INDIRECT_DATA_OBJID, SpcAttributeTypeAndOptionalValue, SpcIndirectDataContent,
 };
-use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{
-    CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
-};
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_MESSAGE_DIGEST, ID_SIGNED_DATA};
-use const_oid::db::rfc5912::{ID_SHA_256, RSA_ENCRYPTION};
-use der::asn1::{AnyRef, OctetString, SetOfVec};
+use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_MESSAGE_DIGEST};
+use der::asn1::{OctetString, SetOfVec};
 use der::{Any, Decode as _, Encode as _};
 use sha2::{Digest as _, Sha256};
-use spki::AlgorithmIdentifierOwned;
 use x509_cert::Certificate;
 use x509_cert::attr::{Attribute, Attributes};
+
+use super::super::cms::{self, sha256};
 
 /// Type of the `SpcPeImageData` in the indirect data.
 const SPC_PE_IMAGE_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.15");
@@ -84,47 +80,17 @@ impl Message {
     pub fn finish(self, certificate: &[u8], signature: Vec<u8>) -> Result<Vec<u8>> {
         let certificate =
             Certificate::from_der(certificate).context("reading the signer's certificate")?;
-        let info = SignerInfo {
-            version: CmsVersion::V1,
-            sid: SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
-                issuer: certificate.tbs_certificate.issuer.clone(),
-                serial_number: certificate.tbs_certificate.serial_number.clone(),
-            }),
-            digest_alg: sha256(),
-            signed_attrs: Some(self.attributes),
-            signature_algorithm: AlgorithmIdentifierOwned {
-                oid: RSA_ENCRYPTION,
-                parameters: Some(AnyRef::NULL.into()),
-            },
-            signature: OctetString::new(signature)?,
-            unsigned_attrs: None,
+        let content = EncapsulatedContentInfo {
+            econtent_type: SPC_INDIRECT_DATA_OBJID,
+            econtent: Some(self.content),
         };
-        let signed = SignedData {
-            // RFC 5652 would have 3 for this content type; Authenticode is PKCS #7 and has 1.
-            version: CmsVersion::V1,
-            digest_algorithms: SetOfVec::try_from(vec![sha256()])?,
-            encap_content_info: EncapsulatedContentInfo {
-                econtent_type: SPC_INDIRECT_DATA_OBJID,
-                econtent: Some(self.content),
-            },
-            certificates: Some(CertificateSet(SetOfVec::try_from(vec![
-                CertificateChoices::Certificate(certificate),
-            ])?)),
-            crls: None,
-            signer_infos: SignerInfos(SetOfVec::try_from(vec![info])?),
-        };
-        ContentInfo {
-            content_type: ID_SIGNED_DATA,
-            content: Any::encode_from(&signed)?,
-        }
-        .to_der()
-        .context("encoding the signature")
-    }
-}
-
-fn sha256() -> AlgorithmIdentifierOwned {
-    AlgorithmIdentifierOwned {
-        oid: ID_SHA_256,
-        parameters: Some(Any::null()),
+        let attributes = Some(self.attributes);
+        cms::content_info(&cms::signed_data(
+            &certificate,
+            signature,
+            content,
+            attributes,
+            true,
+        )?)
     }
 }
