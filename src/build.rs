@@ -117,14 +117,14 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     if let Some(signature) = &signature {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
-    let uki = make_uki(inputs, &assembled, &initrd, &cmdline)?;
+    let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
+    let uki = make_uki(inputs, &assembled, &initrd, &cmdline, &uki_name)?;
     let loader = assembled.boot.systemd_boot.read()?.into_owned();
     let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
     let partition = signature.as_ref().map(|signature| &*signature.partition);
     let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
 
     let stage = progress.stage("manifest", None);
-    let uki_name = format!("{}_{}.efi", profile.os.id, profile.os.version);
     fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
     let manifest = Manifest {
         manifest: 1,
@@ -464,6 +464,7 @@ fn make_uki(
     assembled: &Assembled,
     initrd: &Initrd,
     cmdline: &str,
+    name: &str,
 ) -> Result<Vec<u8>> {
     let stage = inputs.archive.progress.stage("uki", None);
     let os_release = TreePath::parse("usr/lib/os-release")?;
@@ -501,9 +502,7 @@ fn make_uki(
         ],
     )
     .context("assembling the UKI")?;
-    let os = &inputs.loaded.profile.os;
-    let purpose = format!("{}_{}.efi", os.id, os.version);
-    let uki = sign(inputs, uki, &purpose).context("signing the UKI")?;
+    let uki = sign(inputs, uki, name).context("signing the UKI")?;
     stage.add(uki.len() as u64);
     Ok(uki)
 }
@@ -647,13 +646,7 @@ fn enrolment(inputs: &Inputs<'_>) -> Result<Vec<EspFile>> {
         .hint("make a whole set with `hullwright keys new DIR`, or leave boot.secure_boot_enroll out")
         .into());
     };
-    Ok(esp::content::enrolment(variables)
-        .into_iter()
-        .map(|(path, data)| EspFile {
-            path,
-            data: data.into(),
-        })
-        .collect())
+    Ok(esp::content::enrolment(variables))
 }
 
 /// What stands in the manifest of the files, whose hashes are known from writing them.

@@ -1,8 +1,10 @@
 //! Work in progress on disk: a folder beside its destination that becomes the output by one rename,
 //! or disappears.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -10,6 +12,31 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, RenameFlags};
 
 use crate::failure::{Failure, Kind};
+
+/// Writes a file in place of what is there, in one step: beside it, to the platter, renamed.
+///
+/// # Errors
+/// It can't be written; what was there is then as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push("-");
+    let write = || {
+        let mut file = tempfile::Builder::new()
+            .prefix(&prefix)
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok::<_, io::Error>(())
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
 
 /// Paths that a signal handler has to remove, because nothing is dropped when a process exits.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

@@ -1,18 +1,18 @@
 //! `hullwright addon`: signed words for the command line of single nodes.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::passphrase::PassphraseArguments;
-use super::{Context, arguments, environment, output};
+use super::{Context, arguments, output};
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
 use crate::profile::cmdline;
-use crate::sign::{Choice, Role, Signers, authenticode};
+use crate::sign::{Choice, Role, authenticode};
+use crate::staging;
 use crate::uki::addon::{self, Addon};
 
 /// Make signed addons: words of the command line that vary from node to node.
@@ -91,17 +91,14 @@ impl New {
         }
         let trust = arguments::keys_or(self.keys.as_deref(), || Ok(None))?;
         let cmdline = checked(&self.cmdline, trust.is_development())?;
-        let passphrase = self.passphrase.get();
-        let settings = environment::signer_settings()?;
-        let ask = |what: &str| passphrase.existing(what);
-        let signers = Signers::open(&self.signer, &trust, &[Role::Db], &settings, &ask)?;
+        let signers = arguments::signers(&self.signer, &trust, &[Role::Db], &self.passphrase)?;
         let unsigned = addon::build(&Addon {
             arch: self.arch,
             cmdline: &cmdline,
             uname: self.uname.as_deref(),
         });
         let signed = authenticode::sign(unsigned, &*signers.db).context("signing the addon")?;
-        write(&self.output, &signed)?;
+        staging::write_file(&self.output, &signed)?;
         let (path, sha256) = (self.output.display(), Sha256::of(&signed));
         if context.json {
             let path = path.to_string();
@@ -137,21 +134,6 @@ fn checked(line: &str, development: bool) -> Result<String> {
         }
     }
     Ok(words.join(" "))
-}
-
-/// Writes the whole file or none.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let context = || format!("writing {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode).with_context(context)?;
-    file.persist(path).with_context(context)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::passphrase::PassphraseArguments;
 use super::{environment, interrupt};
 use crate::arch::Arch;
 use crate::archive::{self, Mirrors};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
-use crate::sign::{self, Choice, Trust};
+use crate::sign::{self, Choice, Role, Signers, Trust};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -94,6 +95,21 @@ pub fn keys_or(
         None => sign::keys::development(&environment::state_dir()?, now)
             .context("making development keys"),
     }
+}
+
+/// Opens the `needed` keys of `trust` by way of `choice`, with passphrase, PIN and time limit from
+/// where the person has put them.
+pub fn signers(
+    choice: &Choice,
+    trust: &Trust,
+    needed: &[Role],
+    passphrase: &PassphraseArguments,
+) -> Result<Signers> {
+    let passphrase = passphrase.get();
+    let settings = environment::signer_settings()?;
+    Signers::open(choice, trust, needed, &settings, &|what| {
+        passphrase.existing(what)
+    })
 }
 
 /// The value of `--signer`.

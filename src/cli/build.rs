@@ -180,26 +180,23 @@ fn build_into(
 }
 
 /// Who signs; nobody, where that comes later.
-fn signers(arguments: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Option<Signers>> {
-    let later = match arguments.sign {
+fn signers(build: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Option<Signers>> {
+    let later = match build.sign {
         Some(when) => when == When::Later,
         None => loaded.profile.sign == SignTime::Later,
     };
     if later {
         return Ok(None);
     }
-    let choice = match &arguments.signer {
+    let choice = match &build.signer {
         Some(choice) => choice.clone(),
         None => loaded.signer()?,
     };
-    let passphrase = arguments.passphrase.get();
-    let settings = environment::signer_settings()?;
-    let ask = |what: &str| passphrase.existing(what);
     let mut needed = vec![Role::Db];
     if loaded.profile.boot.verity_signature == VeritySignature::Require {
         needed.push(Role::Verity);
     }
-    Signers::open(&choice, trust, &needed, &settings, &ask).map(Some)
+    arguments::signers(&choice, trust, &needed, &build.passphrase).map(Some)
 }
 
 fn report(built: &Built, context: Context) {

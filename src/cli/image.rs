@@ -35,10 +35,9 @@ impl Image {
     /// Says so where the manifest beside the disk names another certificate than that of `trust`:
     /// firmware will refuse the image, which may be what is to be shown.
     pub fn note_other_keys(&self, trust: &Trust) {
-        let manifest = std::fs::read(self.disk.with_file_name("manifest.json"));
-        let signed_by = manifest
+        let folder = self.disk.parent().unwrap_or(Path::new(""));
+        let signed_by = Manifest::read(folder)
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
             .map(|manifest| manifest.signing_certificate);
         if let Some(signed_by) = signed_by.filter(|&print| print != trust.fingerprint()) {
             eprintln!(

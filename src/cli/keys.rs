@@ -3,6 +3,7 @@
 mod change;
 mod look;
 mod new;
+mod vars;
 
 use anyhow::Result;
 
@@ -23,7 +24,7 @@ enum Command {
     Check(look::Check),
     Rotate(change::Rotate),
     Revoke(change::Revoke),
-    Vars(super::keys_vars::Vars),
+    Vars(vars::Vars),
 }
 
 impl Keys {
@@ -36,7 +37,7 @@ impl Keys {
             Command::Check(command) => command.run(context, now),
             Command::Rotate(command) => command.run(context, now),
             Command::Revoke(command) => command.run(context, now),
-            Command::Vars(command) => command.run(context),
+            Command::Vars(command) => command.run(context, now),
         }
     }
 }

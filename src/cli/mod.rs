@@ -12,7 +12,6 @@ mod init;
 mod inspect;
 mod interrupt;
 mod keys;
-mod keys_vars;
 mod lock;
 mod output;
 mod passphrase;

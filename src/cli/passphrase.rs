@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::environment;
 use crate::failure::{Failure, Kind};
 use crate::sign;
+use crate::sign::failure;
 
 /// Fewer characters are no passphrase.
 const SHORTEST: usize = 8;
@@ -117,8 +118,4 @@ fn prompt(words: &str) -> Result<Zeroizing<String>> {
             };
             Failure::new(kind, format!("reading the passphrase: {error}")).into()
         })
-}
-
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::passphrase::PassphraseArguments;
-use super::{Context, arguments, environment, output};
+use super::{Context, arguments, output};
 use crate::resign::{Request, Signed};
-use crate::sign::{Choice, Signers};
+use crate::sign::Choice;
 
 /// Sign a finished image, or sign it again.
 #[derive(Debug, clap::Args)]
@@ -40,10 +40,8 @@ impl Sign {
         let request = Request::open(&self.image)?;
         let trust = arguments::keys_or(self.keys.as_deref(), || Ok(None))?;
         trust.check_allowed(request.is_development())?;
-        let passphrase = self.passphrase.get();
-        let ask = |what: &str| passphrase.existing(what);
-        let settings = environment::signer_settings()?;
-        let signers = Signers::open(&self.signer, &trust, &request.needed(), &settings, &ask)?;
+        let needed = request.needed();
+        let signers = arguments::signers(&self.signer, &trust, &needed, &self.passphrase)?;
         let signed = request.sign(&trust, &signers, self.sync)?;
         report(&signed, context);
         Ok(0)

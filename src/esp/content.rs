@@ -1,5 +1,6 @@
 //! What is on the EFI system partition, and where.
 
+use super::EspFile;
 use crate::arch::Arch;
 use crate::profile::schema::SecureBootEnroll;
 use crate::sign::Enrolment;
@@ -49,9 +50,9 @@ pub fn loader_conf(timeout: u32, enroll: SecureBootEnroll) -> String {
 /// that `if-safe` and `force` enrol (systemd-boot(7), "Files").
 pub const KEYS_DIR: &str = "loader/keys/auto";
 
-/// The files of [`KEYS_DIR`], path and content.
+/// The files of [`KEYS_DIR`].
 #[must_use]
-pub fn enrolment(of: &Enrolment) -> Vec<(String, &[u8])> {
+pub fn enrolment(of: &Enrolment) -> Vec<EspFile> {
     [
         ("PK", Some(&of.pk)),
         ("KEK", Some(&of.kek)),
@@ -59,7 +60,12 @@ pub fn enrolment(of: &Enrolment) -> Vec<(String, &[u8])> {
         ("dbx", of.dbx.as_ref()),
     ]
     .into_iter()
-    .filter_map(|(name, data)| Some((format!("{KEYS_DIR}/{name}.auth"), data?.as_slice())))
+    .filter_map(|(name, data)| {
+        Some(EspFile {
+            path: format!("{KEYS_DIR}/{name}.auth"),
+            data: data?.as_slice().into(),
+        })
+    })
     .collect()
 }
 
@@ -101,7 +107,7 @@ mod tests {
             dbx: None,
         };
         let paths = |of: &Enrolment| -> Vec<_> {
-            enrolment(of).into_iter().map(|(path, _)| path).collect()
+            enrolment(of).into_iter().map(|file| file.path).collect()
         };
         let three = [
             "loader/keys/auto/PK.auth",

@@ -98,7 +98,7 @@ fn check_slot(slot: &Slot, expected: &Sha256) -> Result<u64> {
 pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>> {
     let mut out = Vec::new();
     let mut roots = Vec::new();
-    let mut ukis = Vec::new();
+    let mut root_signatures = Vec::new();
     for place in subject.program_places()? {
         let program = match subject.program(place.clone()) {
             Ok(program) => program,
@@ -126,7 +126,9 @@ pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>
                 let problem = Some(format!("{error:#}"));
                 out.push(Checked { what, problem });
             }
-            ukis.push(program.data.clone());
+            if let Some(p7s) = super::root_hash::of_uki(&pe) {
+                root_signatures.push((hash, p7s.to_vec()));
+            }
         }
         let what = format!("signature of {place}");
         out.push(Checked { what, problem });
@@ -140,7 +142,7 @@ pub fn check(subject: &Subject, expected: Option<Sha256>) -> Result<Vec<Checked>
         let problem = match wanted {
             None => Some("no UKI with a good signature names a root hash; see --root-hash".into()),
             Some(wanted) => check_slot(slot, &wanted)
-                .and_then(|_| super::root_hash::check_slot(slot, &wanted, &ukis))
+                .and_then(|_| super::root_hash::check_slot(slot, &wanted, &root_signatures))
                 .err()
                 .map(|error| format!("{error:#}")),
         };

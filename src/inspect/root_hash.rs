@@ -6,7 +6,6 @@ use cms::signed_data::SignedData;
 use der::Decode as _;
 use serde::Serialize;
 
-use super::facts::root_hash;
 use super::subject::Slot;
 use crate::digest::Sha256;
 use crate::erofs::ReadAt as _;
@@ -72,15 +71,19 @@ pub(super) fn check_uki(pe: &Pe<'_>) -> Result<()> {
 }
 
 /// Checks the document of a slot against the root hash that its UKI trusts, and against the signature
-/// in that UKI.
+/// in that UKI, which `in_ukis` has by root hash.
 ///
 /// # Errors
 /// They differ.
-pub(super) fn check_slot(slot: &Slot, wanted: &Sha256, ukis: &[Vec<u8>]) -> Result<()> {
-    let in_uki = ukis.iter().find_map(|data| {
-        let pe = Pe::parse(data).ok()?;
-        (root_hash(&pe) == Some(*wanted)).then(|| of_uki(&pe).map(<[u8]>::to_vec))?
-    });
+pub(super) fn check_slot(
+    slot: &Slot,
+    wanted: &Sha256,
+    in_ukis: &[(Sha256, Vec<u8>)],
+) -> Result<()> {
+    let in_uki = in_ukis
+        .iter()
+        .find(|(hash, _)| hash == wanted)
+        .map(|(_, p7s)| p7s);
     let document = of_slot(slot).context("reading the signature partition")?;
     match (document, in_uki) {
         (None, None) => Ok(()),
@@ -95,7 +98,7 @@ pub(super) fn check_slot(slot: &Slot, wanted: &Sha256, ukis: &[Vec<u8>]) -> Resu
                 document.root_hash
             );
             ensure!(
-                in_uki.is_none() || in_uki == document.p7s(),
+                in_uki.is_none() || in_uki == document.p7s().as_ref(),
                 "the signature partition has another signature than the UKI"
             );
             Ok(())

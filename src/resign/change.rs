@@ -24,8 +24,8 @@ pub struct Change {
     pub offset: u64,
     /// Bytes.
     pub bytes: u64,
-    /// What is there: `signature`, `root hash signature`, `checksum`, `content`, for files of the EFI system partition with
-    /// their path.
+    /// What is there: `signature`, `root hash signature`, `checksum`, `content`, for files of the EFI
+    /// system partition with their path.
     pub what: String,
 }
 

@@ -59,7 +59,7 @@ impl Image {
     /// It is not the output of a build, or was changed since.
     pub fn open(folder: &Path) -> Result<Self> {
         let manifest = Manifest::read(folder)?;
-        let uki_name = format!("{}_{}.efi", manifest.id, manifest.version);
+        let uki_name = esp::boot_entry_name(&manifest.id, &manifest.version, 0);
         let uki: Arc<[u8]> = fs::read(folder.join(&uki_name))
             .with_context(|| format!("reading {uki_name}"))?
             .into();

@@ -165,13 +165,7 @@ fn replace_enrolment(image: &mut Image, trust: &Trust) -> Result<()> {
         .into());
     };
     image.files.retain(|file| !is_ours(file));
-    let files = enrolment(variables)
-        .into_iter()
-        .map(|(path, data)| EspFile {
-            path,
-            data: data.into(),
-        });
-    image.files.splice(at..at, files);
+    image.files.splice(at..at, enrolment(variables));
     Ok(())
 }
 

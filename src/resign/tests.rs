@@ -83,14 +83,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: bool) {
         data: data.into(),
     })
     .into();
-    files.extend(
-        enrolment(keys.trust.enrolment().unwrap())
-            .into_iter()
-            .map(|(path, data)| EspFile {
-                path,
-                data: data.into(),
-            }),
-    );
+    files.extend(enrolment(keys.trust.enrolment().unwrap()));
     files.push(EspFile {
         path: "EFI/Linux/os_1+3-0.efi".into(),
         data: uki.as_slice().into(),

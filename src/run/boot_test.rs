@@ -185,7 +185,8 @@ fn bad_line(console: &str) -> Option<String> {
 }
 
 /// A console line without terminal control sequences (ECMA-48, section 5.4).
-fn plain(line: &str) -> String {
+#[must_use]
+pub fn plain(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {

@@ -10,9 +10,9 @@ use sha2::Sha256 as Hash;
 use x509_cert::Certificate;
 
 use super::authenticode::public_key;
+use super::failure;
 use super::keys::{AskPassphrase, private};
 use super::{Role, Signer, Trust};
-use crate::failure::{Failure, Kind};
 
 /// A private key in a file of a key folder.
 pub struct FileSigner {
@@ -88,8 +88,4 @@ impl Signer for FileSigner {
             .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Hash>(), digest)
             .context("signing with the RSA key")
     }
-}
-
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
 }

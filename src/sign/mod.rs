@@ -1,5 +1,7 @@
 //! Keys and signatures.
 
+use crate::failure::{Failure, Kind};
+
 pub mod authenticode;
 mod choice;
 pub mod cms;
@@ -19,3 +21,8 @@ pub use keys::{AskPassphrase, KeyProfile, no_passphrase};
 pub use signer::{DEFAULT_LIMIT, Role, Settings, Signer, Signers, WithPurpose};
 pub use trust::{Enrolment, Trust};
 pub use verified::VerifiedSigner;
+
+/// What is wrong with a key or a signer.
+pub(crate) fn failure(message: String) -> Failure {
+    Failure::new(Kind::Keys, message)
+}

@@ -145,12 +145,6 @@ impl Signers {
             let name = format!("the signer `{choice}`");
             Ok(Box::new(VerifiedSigner::new(signer, name, role)?))
         };
-        let db = trust.certificate(Role::Db).ok_or_else(|| {
-            Failure::new(
-                Kind::Keys,
-                format!("{} has no db.crt", trust.dir().display()),
-            )
-        })?;
         let verity = match trust.certificate(Role::Verity) {
             _ if !needed.contains(&Role::Verity) => None,
             Some(certificate) => {
@@ -169,7 +163,7 @@ impl Signers {
             }
         };
         Ok(Self {
-            db: open(Role::Db, db)?,
+            db: open(Role::Db, trust.db())?,
             verity,
         })
     }

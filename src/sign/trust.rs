@@ -12,9 +12,9 @@ use x509_cert::Certificate;
 
 use super::Role;
 use super::authenticode::public_key;
+use super::failure;
 use super::keys::{DEVELOPMENT_WORDS, ENROL_DIR, MARKER_FILE, MIN_BITS};
 use crate::digest::Sha256;
-use crate::failure::{Failure, Kind};
 use crate::stamp::Stamp;
 
 /// Signed variables, as UEFI's `SetVariable` takes them (UEFI 2.10, section 8.2.2): what systemd-boot
@@ -39,10 +39,6 @@ pub struct Trust {
     verity: Option<Vec<u8>>,
     enrolment: Option<Enrolment>,
     development: bool,
-}
-
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
 }
 
 impl Trust {

@@ -8,8 +8,9 @@ use sha2::Sha256;
 use x509_cert::Certificate;
 
 use super::authenticode::public_key;
+use super::failure;
 use super::{Role, Signer};
-use crate::failure::{Failure, Kind, failure_of};
+use crate::failure::failure_of;
 
 /// A signer whose every answer is verified against the certificate before it is used.
 #[derive(Debug)]
@@ -83,12 +84,7 @@ enum RsaScheme {
 
 impl RsaScheme {
     fn of(key: &RsaPublicKey, digest: &[u8; 32], signature: &[u8]) -> Self {
-        let again: [u8; 32] = sha2::Digest::finalize({
-            let mut hash = Sha256::default();
-            sha2::Digest::update(&mut hash, digest);
-            hash
-        })
-        .into();
+        let again = crate::digest::Sha256::of(digest).0;
         if key
             .verify(Pkcs1v15Sign::new::<Sha256>(), &again, signature)
             .is_ok()
@@ -126,15 +122,12 @@ impl Signer for VerifiedSigner {
     }
 }
 
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
-}
-
 #[cfg(test)]
 mod tests {
     use rsa::rand_core::OsRng;
 
     use super::*;
+    use crate::failure::Kind;
     use crate::sign::keys::tests::{development_keys, other_keys};
 
     type Sign = fn(&[u8; 32]) -> Result<Vec<u8>>;

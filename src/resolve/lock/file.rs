@@ -2,7 +2,6 @@
 //! anything above it was changed.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use super::{Lock, VERSION};
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
+use crate::staging;
 
 const HEADER: &str = "# made by hullwright lock; do not edit\n";
 const TRAILER: &str = "# SHA-256 of the lines above: ";
@@ -79,21 +79,7 @@ impl Lock {
 
     /// Writes the lock: to a temporary file beside it, then renamed over it.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let context = || format!("writing {}", path.display());
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::Builder::new()
-            .prefix(".lock-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)
-            .with_context(context)?;
-        file.write_all(self.to_text().as_bytes())
-            .with_context(context)?;
-        file.as_file().sync_all().with_context(context)?;
-        file.persist(path).with_context(context)?;
-        Ok(())
+        staging::write_file(path, self.to_text().as_bytes())
     }
 
     /// The bytes of the file.

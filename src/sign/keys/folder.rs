@@ -12,7 +12,7 @@ use x509_cert::Certificate;
 
 use super::private;
 use crate::sign::{FileSigner, Signer as _};
-use crate::staging::Unfinished;
+use crate::staging::{self, Unfinished};
 
 /// A folder beside `dir` that is to become it; removed when dropped, and when the process is
 /// interrupted.
@@ -247,16 +247,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Writes a public file in place of the one that is there, at once.
 pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(parent(path))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        fs::File::open(parent(path))?.sync_all()
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    staging::write_file(path, bytes)?;
+    sync(parent(path))
 }
 
 /// Puts a folder's entries on the platter.

@@ -32,7 +32,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Role, Trust};
-use crate::failure::{Failure, Kind};
+use crate::sign::failure;
 use crate::stamp::Stamp;
 
 pub use check::{Finding, Severity, check, date};
@@ -85,10 +85,6 @@ impl KeyProfile {
             Self::Release => 3072,
         }
     }
-}
-
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
 }
 
 /// Makes an unencrypted set in the new folder `dir`.
@@ -144,7 +140,7 @@ pub(crate) mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::failure::{failure_of, kind_of};
+    use crate::failure::{Kind, failure_of, kind_of};
     use crate::sign::{FileSigner, Signer};
 
     const NOW: Stamp = Stamp::from_seconds(1_800_000_000);

@@ -20,10 +20,11 @@ use rsa::traits::PublicKeyParts as _;
 use x509_cert::Certificate;
 
 use super::super::authenticode::public_key;
+use super::super::failure;
 use super::super::{Role, Settings, Signer};
 use super::{Pin, Uri};
 use crate::digest::hex;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// DigestInfo of SHA-256 without the digest (RFC 8017, section 9.2, note 1): `CKM_RSA_PKCS` pads,
 /// and does not say what was hashed.
@@ -32,10 +33,6 @@ const DIGEST_INFO: [u8; 19] =
 
 /// How long a module may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-fn failure(message: String) -> Failure {
-    Failure::new(Kind::Keys, message)
-}
 
 /// What is asked of the thread that talks to the module.
 enum Question {

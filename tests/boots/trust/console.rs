@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hullwright::run::boot_test::plain;
+
 use crate::support::{good, tool};
 
 /// Emulated boots take minutes on busy machines.
@@ -21,7 +23,11 @@ pub fn listen(command: &mut Command, log: &Path, ends: &[&str]) -> String {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    let read = || plain(&String::from_utf8_lossy(&fs::read(log).unwrap()));
+    let read = || {
+        let text = fs::read(log).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+    };
     while begun.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(300));
         let console = read();
@@ -37,20 +43,4 @@ pub fn listen(command: &mut Command, log: &Path, ends: &[&str]) -> String {
     child.wait().unwrap();
     println!("listened for {:.0} s", begun.elapsed().as_secs_f64());
     read()
-}
-
-/// Text without terminal control sequences (ECMA-48, section 5.4).
-fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == '\u{1b}' {
-            if chars.next_if_eq(&'[').is_some() {
-                while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
-        } else if c == '\n' || !c.is_control() {
-            out.push(c);
-        }
-    }
-    out
 }

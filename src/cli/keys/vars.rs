@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Context, environment, output};
 use crate::arch::Arch;
+use crate::cli::{Context, output};
 use crate::run::firmware::{self, Firmware};
 use crate::sign::Trust;
 use crate::stamp::Stamp;
@@ -31,8 +31,8 @@ pub struct Vars {
 
 impl Vars {
     /// Runs the subcommand.
-    pub fn run(&self, context: Context) -> Result<u8> {
-        let trust = Trust::open(&self.dir, Stamp::from_seconds(environment::now()))?;
+    pub fn run(&self, context: Context, now: Stamp) -> Result<u8> {
+        let trust = Trust::open(&self.dir, now)?;
         let enrolment = firmware::enrolment(&trust)?;
         let template = match &self.template {
             Some(template) => template.clone(),
