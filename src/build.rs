@@ -64,6 +64,12 @@ pub struct Built {
     pub manifest: Manifest,
     /// The lock with the numbers of all users and groups.
     pub lock: Lock,
+    /// The finished tree; the image has its `/usr`.
+    pub tree: Tree,
+    /// The kernel's configuration, where its package ships it.
+    pub kernel_config: Option<Vec<u8>>,
+    /// Units of PID 1 that presets enabled.
+    pub enabled_units: Vec<String>,
 }
 
 /// Links a profile into an image.
@@ -162,6 +168,12 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         directory: inputs.output.to_owned(),
         manifest,
         lock,
+        kernel_config: match &assembled.boot.config {
+            Some(config) => Some(config.read()?.into_owned()),
+            None => None,
+        },
+        enabled_units: assembled.report.enabled_units,
+        tree: assembled.tree,
     })
 }
 
@@ -270,6 +282,7 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
         &PolicyInput {
             profile,
             stamp: inputs.stamp,
+            release_key: inputs.trust.release_key(),
             overlay: &overlay,
             locked_ids: &inputs.lock.ids,
         },

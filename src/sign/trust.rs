@@ -13,7 +13,7 @@ use x509_cert::Certificate;
 use super::Role;
 use super::authenticode::public_key;
 use super::failure;
-use super::keys::{DEVELOPMENT_WORDS, ENROL_DIR, MARKER_FILE, MIN_BITS};
+use super::keys::{DEVELOPMENT_WORDS, ENROL_DIR, MARKER_FILE, MIN_BITS, RELEASE_PUBLIC};
 use crate::digest::Sha256;
 use crate::stamp::Stamp;
 
@@ -38,6 +38,7 @@ pub struct Trust {
     db: Vec<u8>,
     verity: Option<Vec<u8>>,
     enrolment: Option<Enrolment>,
+    release: Option<String>,
     development: bool,
 }
 
@@ -65,6 +66,7 @@ impl Trust {
             db,
             verity,
             enrolment: read_enrolment(&dir.join(ENROL_DIR))?,
+            release: read_release_key(dir)?,
             development,
         })
     }
@@ -100,6 +102,12 @@ impl Trust {
     #[must_use]
     pub const fn enrolment(&self) -> Option<&Enrolment> {
         self.enrolment.as_ref()
+    }
+
+    /// The armoured OpenPGP key that signs releases, where the folder has it.
+    #[must_use]
+    pub fn release_key(&self) -> Option<&str> {
+        self.release.as_deref()
     }
 
     /// Whether the keys are marked as for development only.
@@ -177,6 +185,16 @@ fn read_enrolment(dir: &Path) -> Result<Option<Enrolment>> {
             None
         },
     }))
+}
+
+fn read_release_key(dir: &Path) -> Result<Option<String>> {
+    let path = dir.join(RELEASE_PUBLIC);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let armoured = fs::read_to_string(&path)
+        .map_err(|error| failure(format!("reading {}: {error}", path.display())))?;
+    Ok(Some(armoured))
 }
 
 fn check_validity(certificate: &Certificate, path: &Path, now: Stamp) -> Result<()> {

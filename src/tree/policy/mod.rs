@@ -44,6 +44,8 @@ pub struct PolicyInput<'a> {
     pub profile: &'a Profile,
     /// Time of the build.
     pub stamp: Stamp,
+    /// The armoured OpenPGP key that signs releases, where the keys have one.
+    pub release_key: Option<&'a str>,
     /// Files of the profile's overlay directories, in order.
     pub overlay: &'a [OverlayEntry],
     /// `ids` of the lock: they win over every table.
