@@ -19,8 +19,8 @@ use crate::failure::{Failure, Kind};
 /// Where the guest's serial console goes.
 #[derive(Debug, Clone)]
 pub enum Console {
-    /// The terminal that hullwright was started from.
-    Terminal,
+    /// The terminal that hullwright was started from, and a file that keeps what it shows.
+    Terminal(Option<PathBuf>),
     /// A file.
     File(PathBuf),
 }
@@ -274,17 +274,24 @@ fn arguments(
             socket.push(",server=on,wait=off");
             socket
         }),
-        (
-            "-serial",
+        ("-chardev", {
             match &hardware.console {
-                Console::Terminal => "mon:stdio".into(),
-                Console::File(path) => drive("file:", path),
-            },
-        ),
+                // Ctrl-A C is QEMU's monitor there, Ctrl-A X its end.
+                Console::Terminal(None) => "stdio,id=console,mux=on,signal=off".into(),
+                Console::Terminal(Some(log)) => {
+                    drive("stdio,id=console,mux=on,signal=off,logfile=", log)
+                }
+                Console::File(path) => drive("file,id=console,path=", path),
+            }
+        }),
     ];
     for (option, value) in pairs {
         all.push(option.into());
         all.push(value);
+    }
+    all.extend(["-serial", "chardev:console"].map(OsString::from));
+    if matches!(hardware.console, Console::Terminal(_)) {
+        all.extend(["-mon", "chardev=console"].map(OsString::from));
     }
     all.extend(hardware.extra.iter().cloned());
     all

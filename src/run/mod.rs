@@ -210,7 +210,7 @@ pub fn run(image: &Path, settings: &Settings, mode: &Mode) -> Result<u8> {
     });
     let log = bench.log();
     let console = match mode {
-        Mode::Console => Console::Terminal,
+        Mode::Console => Console::Terminal(settings.console.clone()),
         _ => Console::File(log.clone()),
     };
     let begun = Instant::now();

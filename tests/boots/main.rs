@@ -8,6 +8,7 @@ mod support;
 mod container;
 mod slots;
 mod trust;
+mod updates;
 
 use std::fs;
 use std::io::Write as _;

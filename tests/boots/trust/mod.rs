@@ -7,7 +7,7 @@
 mod arm64;
 mod console;
 mod document;
-mod keys;
+pub mod keys;
 mod root_hash;
 mod rotation;
 mod tamper;
