@@ -1,0 +1,3 @@
+//! Releases: trees for any static web server, from which nodes update themselves.
+
+pub mod version;
