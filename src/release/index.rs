@@ -131,7 +131,9 @@ impl Product {
     /// The release of `version`, spelled just so.
     #[must_use]
     pub fn release(&self, version: &str) -> Option<&Release> {
-        self.releases.iter().find(|release| release.version == version)
+        self.releases
+            .iter()
+            .find(|release| release.version == version)
     }
 
     /// The newest release, yanked or not: what a next one must exceed.
@@ -143,7 +145,11 @@ impl Product {
     /// What `current` must be.
     #[must_use]
     pub fn newest_offered(&self) -> Option<&str> {
-        let offered = self.releases.iter().rev().find(|release| release.yanked.is_none());
+        let offered = self
+            .releases
+            .iter()
+            .rev()
+            .find(|release| release.yanked.is_none());
         offered.map(|release| release.version.as_str())
     }
 }
@@ -209,7 +215,10 @@ impl Index {
         struct Major {
             index: u32,
         }
-        ensure!(text.len() as u64 <= MAX_INDEX, "it is too large for an index");
+        ensure!(
+            text.len() as u64 <= MAX_INDEX,
+            "it is too large for an index"
+        );
         let major: Major = serde_json::from_slice(text).context("it is no channel index")?;
         ensure!(
             major.index == VERSION,

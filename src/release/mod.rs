@@ -2,5 +2,8 @@
 
 pub mod index;
 pub mod names;
+pub mod rules;
+pub mod signed;
 pub mod sums;
+pub mod tree;
 pub mod version;

@@ -77,9 +77,10 @@ impl Role {
     ];
 
     /// What every release has.
-    pub const REQUIRED: [Self; 8] = [
+    pub const REQUIRED: [Self; 9] = [
         Self::Usr,
         Self::Verity,
+        Self::Signature,
         Self::Uki,
         Self::BootLoader,
         Self::Disk,
@@ -93,22 +94,14 @@ impl Role {
     pub const fn is_payload(self) -> bool {
         matches!(
             self,
-            Self::Usr
-                | Self::Verity
-                | Self::Signature
-                | Self::Uki
-                | Self::BootLoader
-                | Self::Disk
+            Self::Usr | Self::Verity | Self::Signature | Self::Uki | Self::BootLoader | Self::Disk
         )
     }
 
     /// Whether a node downloads it for every update.
     #[must_use]
     pub const fn is_update(self) -> bool {
-        matches!(
-            self,
-            Self::Usr | Self::Verity | Self::Signature | Self::Uki
-        )
+        matches!(self, Self::Usr | Self::Verity | Self::Signature | Self::Uki)
     }
 
     /// The file's name. systemd-sysupdate reads the version from it, and of usr and verity the
@@ -171,6 +164,10 @@ mod tests {
         let all: BTreeSet<_> = Role::ALL.into_iter().map(name).collect();
         assert_eq!(all.len(), Role::ALL.len());
         assert!(Role::ALL.is_sorted());
-        assert!(Role::ALL.iter().all(|role| !role.is_update() || role.is_payload()));
+        assert!(
+            Role::ALL
+                .iter()
+                .all(|role| !role.is_update() || role.is_payload())
+        );
     }
 }

@@ -39,7 +39,10 @@ impl Sums {
             let (hash, name) = line
                 .split_once("  ")
                 .ok_or_else(|| bad(number, "expected a hash, two spaces and a file name"))?;
-            if !hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            if !hash
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            {
                 return Err(bad(number, "the hash is not in lower-case hexadecimal"));
             }
             let hash = hash
@@ -49,7 +52,10 @@ impl Sums {
                 return Err(bad(number, "the file name is not one of a release"));
             }
             if name <= last {
-                return Err(bad(number, "the names are not in order, or one is there twice"));
+                return Err(bad(
+                    number,
+                    "the names are not in order, or one is there twice",
+                ));
             }
             last = name;
             sums.insert(name.to_owned(), hash);

@@ -26,8 +26,8 @@ pub fn compare(a: &str, b: &str) -> Ordering {
             }
         }
         let is_digit = |c: u8| c.is_ascii_digit();
-        let numeric = a.first().copied().is_some_and(is_digit)
-            || b.first().copied().is_some_and(is_digit);
+        let numeric =
+            a.first().copied().is_some_and(is_digit) || b.first().copied().is_some_and(is_digit);
         let order = if numeric {
             numbers(take(&mut a, is_digit), take(&mut b, is_digit))
         } else {

@@ -37,7 +37,9 @@ pub fn index() -> Index {
     for (id, versions) in [("web", &["1.0.0"][..]), ("os", &["0.9", "1.0~rc1", "1.0"])] {
         let product = index.product_mut(id, Arch::X86_64);
         for (number, version) in (1..).zip(versions) {
-            product.releases.push(release(id, version, 1_800_000_000 + number));
+            product
+                .releases
+                .push(release(id, version, 1_800_000_000 + number));
         }
         product.current = product.newest_offered().map(str::to_owned);
     }
@@ -93,7 +95,9 @@ fn what_contradicts_itself_is_refused() {
         ("is missing", |i| {
             i.products[0].releases[0].files.remove(0);
         }),
-        ("bytes", |i| i.products[0].releases[0].files[0].size = u64::MAX),
+        ("bytes", |i| {
+            i.products[0].releases[0].files[0].size = u64::MAX
+        }),
         ("one line", |i| {
             i.products[0].releases[2].yanked = Some("a\u{1b}[2J".into());
         }),
@@ -111,7 +115,10 @@ fn what_contradicts_itself_is_refused() {
     for text in ["", "[]", "{}", "{\"index\": 1}", "{\"index\": -1}"] {
         assert!(Index::parse(text.as_bytes()).is_err(), "{text}");
     }
-    let unknown = index().to_text().unwrap().replacen("\"serial\"", "\"cereal\": 1, \"serial\"", 1);
+    let unknown = index()
+        .to_text()
+        .unwrap()
+        .replacen("\"serial\"", "\"cereal\": 1, \"serial\"", 1);
     assert!(Index::parse(unknown.as_bytes()).is_err());
 }
 
@@ -124,4 +131,3 @@ fn a_yanked_release_keeps_its_records_and_loses_its_payloads() {
     assert_eq!(index.products[0].last().unwrap().version, "1.0");
     assert_eq!(release.update_size(), 4000);
 }
-

@@ -183,8 +183,7 @@ impl Canonical {
             let bits = usize::from(u16::from_be_bytes(take(&mut rest)?));
             let (number, after) = rest.split_at_checked(bits.div_ceil(8))?;
             let leading = number.first()?;
-            if number.len() > NUMBER
-                || number.len() * 8 - leading.leading_zeros() as usize != bits
+            if number.len() > NUMBER || number.len() * 8 - leading.leading_zeros() as usize != bits
             {
                 return None;
             }
