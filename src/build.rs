@@ -120,18 +120,20 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
-    if let Some(signature) = &signature {
+    if profile.boot.verity_signature == VeritySignature::Require {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
     let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
     let uki = make_uki(inputs, &assembled, &initrd, &cmdline, &uki_name)?;
     let loader = assembled.boot.systemd_boot.read()?.into_owned();
     let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
-    let partition = signature.as_ref().map(|signature| &*signature.partition);
+    let partition = signature.has_key.then_some(&*signature.partition);
     let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
 
     let stage = progress.stage("manifest", None);
     fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
+    fs::write(out.join(manifest::SIGNATURE), &signature.partition)
+        .context("writing the signature of the root hash")?;
     let manifest = Manifest {
         manifest: 1,
         profile: inputs.loaded.stem.clone(),
@@ -148,7 +150,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         cmdline,
         kernel: assembled.boot.kernel_version.clone(),
         signing_certificate: inputs.trust.fingerprint(),
-        artefacts: artefacts(&usr, uki_name, &uki),
+        artefacts: artefacts(&usr, &signature.partition, uki_name, &uki),
         disk,
         packages: manifest::packages(&lock, &assembled.tree),
         files: FileCounts {
@@ -435,17 +437,27 @@ impl std::io::Write for HashedFile {
 
 /// The signature of the root hash, in both its forms.
 struct RootHashSignature {
-    /// Nothing where it is signed later.
+    /// Nothing where it is signed later, or never.
     p7s: Option<Vec<u8>>,
+    /// What the usr-verity-sig partition holds; only NULs where there is no signature.
     partition: Vec<u8>,
+    /// Whether the keys have one for it. Without one the partition stays empty.
+    has_key: bool,
 }
 
-/// Signs the root hash where the profile asks for it.
-fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<RootHashSignature>> {
-    if inputs.loaded.profile.boot.verity_signature == VeritySignature::Off {
-        return Ok(None);
-    }
+/// Signs the root hash where there is a key for it: an image's layout and files are those of every
+/// later release, whatever the kernel demands today.
+fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<RootHashSignature> {
+    let size = verity::signature::PARTITION_SIZE;
+    let unsigned = |has_key| RootHashSignature {
+        p7s: None,
+        partition: vec![0; size],
+        has_key,
+    };
     let Some(certificate) = inputs.trust.certificate(sign::Role::Verity) else {
+        if inputs.loaded.profile.boot.verity_signature == VeritySignature::Off {
+            return Ok(unsigned(false));
+        }
         return Err(Failure::new(
             Kind::Keys,
             format!(
@@ -456,20 +468,17 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<Option<Root
         .hint("make a whole set with `hullwright keys new DIR`, or leave boot.verity_signature out")
         .into());
     };
-    let size = verity::signature::PARTITION_SIZE;
     let Some(signer) = inputs.signers.and_then(|signers| signers.verity.as_deref()) else {
-        return Ok(Some(RootHashSignature {
-            p7s: None,
-            partition: vec![0; size],
-        }));
+        return Ok(unsigned(true));
     };
     let signer = sign::WithPurpose(signer, resign::ROOT_HASH);
     let p7s = verity::signature::p7s(root_hash, &signer).context("signing the root hash")?;
     let partition = verity::signature::partition(root_hash, certificate, &p7s, size)?;
-    Ok(Some(RootHashSignature {
+    Ok(RootHashSignature {
         p7s: Some(p7s),
         partition,
-    }))
+        has_key: true,
+    })
 }
 
 fn make_uki(
@@ -663,11 +672,13 @@ fn enrolment(inputs: &Inputs<'_>) -> Result<Vec<EspFile>> {
 }
 
 /// What stands in the manifest of the files, whose hashes are known from writing them.
-fn artefacts(usr: &Usr, uki_name: String, uki: &[u8]) -> Vec<Artefact> {
+fn artefacts(usr: &Usr, signature: &[u8], uki_name: String, uki: &[u8]) -> Vec<Artefact> {
+    let of = |name: String, data: &[u8]| (name, data.len() as u64, Sha256::of(data));
     [
         ("usr.erofs".to_owned(), usr.image_size, usr.image_sha256),
         ("usr.verity".to_owned(), usr.verity.size, usr.hashes_sha256),
-        (uki_name, uki.len() as u64, Sha256::of(uki)),
+        of(manifest::SIGNATURE.into(), signature),
+        of(uki_name, uki),
     ]
     .into_iter()
     .map(|(name, size, sha256)| Artefact { name, size, sha256 })

@@ -193,7 +193,8 @@ fn signers(build: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Opt
         None => loaded.signer()?,
     };
     let mut needed = vec![Role::Db];
-    if loaded.profile.boot.verity_signature == VeritySignature::Require {
+    let required = loaded.profile.boot.verity_signature == VeritySignature::Require;
+    if required || trust.certificate(Role::Verity).is_some() {
         needed.push(Role::Verity);
     }
     arguments::signers(&choice, trust, &needed, &build.passphrase).map(Some)

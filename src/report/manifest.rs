@@ -58,6 +58,8 @@ pub struct Manifest {
 
 /// File name of the manifest.
 pub const MANIFEST: &str = "manifest.json";
+/// File name of what the usr-verity-sig partition holds.
+pub const SIGNATURE: &str = "usr.verity-sig";
 /// File name of the sums.
 pub const SUMS: &str = "SHA256SUMS";
 

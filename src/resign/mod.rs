@@ -22,7 +22,7 @@ use crate::disk::write::disk_hash;
 use crate::esp::content::{KEYS_DIR, enrolment};
 use crate::esp::{EspFile, EspReader, SparseImage};
 use crate::failure::{Failure, Kind};
-use crate::report::manifest::{Extent, MANIFEST, SUMS};
+use crate::report::manifest::{Extent, MANIFEST, SIGNATURE, SUMS};
 use crate::run::scratch::copy_sparse;
 use crate::sign::{Role, Signers, Trust};
 use crate::staging::Staging;
@@ -205,9 +205,12 @@ fn update_manifest(image: &mut Image, trust: &Trust, esp: &SparseImage) {
     manifest.signing_certificate = trust.fingerprint();
     manifest.disk.sha256 = disk_hash(&plain);
     manifest.disk.extents = extents;
+    let partition = image.signature.as_ref().map(|p| Sha256::of(&p.content));
     for artefact in &mut manifest.artefacts {
         if artefact.name == image.uki_name {
             artefact.sha256 = uki;
+        } else if let (SIGNATURE, Some(partition)) = (artefact.name.as_str(), partition) {
+            artefact.sha256 = partition;
         }
     }
 }
@@ -221,8 +224,16 @@ fn replace(
 ) -> Result<Vec<Change>> {
     let staging = Staging::begin(&new.folder)?;
     let out = staging.path();
-    let written = [DISK, MANIFEST, SUMS, TO_SIGN, &new.uki_name];
-    take_over(&old.folder, out, &BTreeSet::from(written))?;
+    let mut written = BTreeSet::from([DISK, MANIFEST, SUMS, TO_SIGN, &new.uki_name]);
+    // Images of early versions have no such file.
+    let listed = |name| new.manifest.artefacts.iter().any(|a| a.name == name);
+    let signature = new.signature.as_ref().filter(|_| listed(SIGNATURE));
+    if let Some(signature) = signature {
+        written.insert(SIGNATURE);
+        fs::write(out.join(SIGNATURE), &signature.content)
+            .context("writing the signature of the root hash")?;
+    }
+    take_over(&old.folder, out, &written)?;
     copy_sparse(&old.folder.join(DISK), &out.join(DISK))?;
     fs::write(out.join(&new.uki_name), &new.uki).context("writing the UKI")?;
     new.manifest.write(out)?;
@@ -244,7 +255,8 @@ fn replace(
         bytes,
         what: part(&new.uki, offset).into(),
     }));
-    for name in [MANIFEST, SUMS] {
+    let whole = [MANIFEST, SUMS].into_iter();
+    for name in whole.chain(signature.map(|_| SIGNATURE)) {
         let read = |folder: &Path| fs::read(folder.join(name)).context("comparing the manifests");
         let (before, after) = (read(&old.folder)?, read(out)?);
         if before != after {

@@ -13,6 +13,7 @@ use crate::digest::Sha256;
 use crate::esp::EspReader;
 use crate::initrd::root_hash_signature;
 use crate::inspect;
+use crate::report::manifest::{Artefact, SIGNATURE};
 use crate::sign::{Role, Signer, Signers, Trust, WithPurpose, authenticode};
 use crate::uki::read::Pe;
 use crate::verity::signature;
@@ -27,9 +28,9 @@ const VERSION: u32 = 1;
 /// One signature, which may stand in several files.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Of the root hash: in the initrd of UKIs and in a partition.
+    /// Of the root hash: in a partition, and in the initrd of UKIs where the kernel asks for it.
     RootHash {
-        /// The UKIs, which are signed themselves afterwards.
+        /// Those UKIs, which are signed themselves afterwards.
         holders: Vec<Holder>,
     },
     /// Of PE images with the same bytes: boot loader, UKI, addons.
@@ -72,7 +73,8 @@ pub(super) fn places(image: &Image) -> Vec<Place> {
         name: name(image, &holders),
         holders,
     });
-    let root_hash = (!with_root_hash.is_empty()).then_some(Place::RootHash {
+    let signed = !with_root_hash.is_empty() || image.signature.is_some();
+    let root_hash = signed.then_some(Place::RootHash {
         holders: with_root_hash,
     });
     root_hash.into_iter().chain(programs).collect()
@@ -278,12 +280,24 @@ fn list(image: &Image, place: &Place, trust: &Trust) -> Result<ListedPlace> {
         Place::RootHash { holders } => {
             let content = image.manifest.root_hash.to_string();
             let mut files = files(image, holders, root_hash_range)?;
-            files.extend(image.signature.as_ref().map(|partition| ListedFile {
-                file: DISK.into(),
-                path: Some(SIGNATURE_PARTITION.into()),
-                offset: partition.at,
-                length: partition.content.len() as u64,
-            }));
+            if let Some(partition) = &image.signature {
+                let length = partition.content.len() as u64;
+                files.push(ListedFile {
+                    file: DISK.into(),
+                    path: Some(SIGNATURE_PARTITION.into()),
+                    offset: partition.at,
+                    length,
+                });
+                let is_file = |a: &&Artefact| a.name == SIGNATURE;
+                files.extend(image.manifest.artefacts.iter().find(is_file).map(|file| {
+                    ListedFile {
+                        file: file.name.clone(),
+                        path: None,
+                        offset: 0,
+                        length,
+                    }
+                }));
+            }
             Ok(ListedPlace {
                 name: ROOT_HASH.into(),
                 kind: "root-hash".into(),

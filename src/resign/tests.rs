@@ -60,17 +60,30 @@ fn program(keys: &TestKeys, image: Vec<u8>, sign: bool) -> Vec<u8> {
     }
 }
 
+/// What is done with the root hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RootHash {
+    /// There is no key for it.
+    Unsigned,
+    /// It is signed in its partition.
+    Signed,
+    /// The kernel asks for its signature, too.
+    Required,
+}
+
 /// What a build would leave in `folder`.
-fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: bool) {
+fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: RootHash) {
     fs::create_dir_all(folder).unwrap();
     let p7s = signature::p7s(&ROOT, &keys.verity).unwrap();
     let size = signature::PARTITION_SIZE;
-    let partition = match (root_hash, sign) {
+    let has_key = root_hash != RootHash::Unsigned;
+    let partition = match (has_key, sign) {
         (false, _) => Vec::new(),
         (true, false) => vec![0; size],
         (true, true) => signature::partition(&ROOT, keys.verity.certificate(), &p7s, size).unwrap(),
     };
-    let uki = uki(keys, root_hash.then_some(sign.then_some(&p7s)), sign);
+    let in_uki = root_hash == RootHash::Required;
+    let uki = uki(keys, in_uki.then_some(sign.then_some(&p7s)), sign);
     let loader = program(keys, stub(), sign);
     let text = b"timeout 0\n".to_vec();
     let mut files: Vec<EspFile> = [
@@ -120,7 +133,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: bool) {
             esp: &esp,
             usr: part(&folder.join("usr.erofs")),
             verity: part(&folder.join("usr.verity")),
-            signature: root_hash.then_some(&*partition),
+            signature: has_key.then_some(&*partition),
         },
         &disk::Identity {
             os_id: "os",
@@ -131,6 +144,13 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: bool) {
     )
     .unwrap();
     fs::write(folder.join("os_1.efi"), &uki).unwrap();
+    let file = if has_key { partition } else { vec![0; size] };
+    fs::write(folder.join(SIGNATURE), &file).unwrap();
+    let artefact = |name: &str, data: &[u8]| Artefact {
+        name: name.into(),
+        size: data.len() as u64,
+        sha256: Sha256::of(data),
+    };
     let extents = report.extents.iter().map(|e| Extent {
         offset: e.offset,
         length: e.len,
@@ -152,11 +172,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: bool) {
         cmdline: String::new(),
         kernel: "6".into(),
         signing_certificate: keys.trust.fingerprint(),
-        artefacts: vec![Artefact {
-            name: "os_1.efi".into(),
-            size: uki.len() as u64,
-            sha256: Sha256::of(&uki),
-        }],
+        artefacts: vec![artefact(SIGNATURE, &file), artefact("os_1.efi", &uki)],
         disk: DiskSummary {
             size: report.size,
             sha256: report.sha256,
@@ -205,7 +221,7 @@ fn sign(folder: &Path, keys: &TestKeys) -> Result<Signed> {
 
 #[test]
 fn an_image_signed_later_is_the_one_signed_at_once() {
-    for root_hash in [false, true] {
+    for root_hash in [RootHash::Unsigned, RootHash::Signed, RootHash::Required] {
         let dir = tempfile::tempdir().unwrap();
         let (direct, later) = (dir.path().join("direct"), dir.path().join("later"));
         let keys = development_keys();
@@ -217,7 +233,7 @@ fn an_image_signed_later_is_the_one_signed_at_once() {
 
         let signed = sign(&later.join(DISK), keys).unwrap();
         assert_eq!(signed.removed, [TO_SIGN]);
-        assert!(content(&direct) == content(&later), "{root_hash}");
+        assert!(content(&direct) == content(&later), "{root_hash:?}");
         let usr = later.join("usr.erofs");
         assert_eq!(
             fs::metadata(usr).unwrap().nlink(),
@@ -236,7 +252,7 @@ fn every_changed_byte_is_reported_and_the_first_key_brings_all_of_them_back() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("image");
     let (first, second) = (development_keys(), other_keys());
-    build(&folder, first, true, true);
+    build(&folder, first, true, RootHash::Required);
     let before = content(&folder);
     let disk = File::open(folder.join(DISK)).unwrap();
 
@@ -307,7 +323,7 @@ fn a_signer_that_fails_in_between_leaves_the_image_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("image");
     let keys = development_keys();
-    build(&folder, keys, false, true);
+    build(&folder, keys, false, RootHash::Required);
     let before = content(&folder);
     let failing = Signers {
         db: Box::new(Failing::default()),
@@ -326,7 +342,7 @@ fn the_list_says_what_a_machine_with_the_keys_has_to_sign() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("image");
     let keys = development_keys();
-    build(&folder, keys, false, true);
+    build(&folder, keys, false, RootHash::Required);
     let text = fs::read_to_string(folder.join(TO_SIGN)).unwrap();
     let list: ToSign = serde_json::from_str(&text).unwrap();
     let short: Vec<_> = list
@@ -344,7 +360,7 @@ fn the_list_says_what_a_machine_with_the_keys_has_to_sign() {
     assert_eq!(
         short,
         [
-            ("root hash of /usr", "verity", true, 3),
+            ("root hash of /usr", "verity", true, 4),
             ("systemd-boot", "db", true, 2),
             ("os_1.efi", "db", false, 2),
         ]
@@ -361,7 +377,7 @@ fn the_list_says_what_a_machine_with_the_keys_has_to_sign() {
                     assert_eq!(bytes[..8], [0, 0x20, 0, 0, 0, 2, 2, 0]);
                     assert!(bytes[8..].iter().all(|byte| *byte == 0));
                 }
-                _ if file.path.as_deref() == Some("usr-verity-sig") => {
+                _ if file.file == SIGNATURE || file.path.as_deref() == Some("usr-verity-sig") => {
                     assert!(bytes.iter().all(|byte| *byte == 0));
                 }
                 _ => assert_eq!(root_hash_signature::read(&bytes), Some(&b""[..])),
@@ -391,7 +407,7 @@ fn what_is_not_a_finished_image_or_was_changed_is_refused() {
     refused("manifest.json");
     fs::remove_dir(&folder).unwrap();
 
-    build(&folder, keys, true, true);
+    build(&folder, keys, true, RootHash::Required);
     let disk = OpenOptions::new()
         .write(true)
         .open(folder.join(DISK))

@@ -339,7 +339,14 @@ fn the_sums_and_the_manifest_tell_the_truth() {
         .lines()
         .filter_map(|line| Some(line.split_once("  ")?.1))
         .collect();
-    assert_eq!(summed, [&efi, "manifest.json", "usr.erofs", "usr.verity"]);
+    let names = [
+        &efi,
+        "manifest.json",
+        "usr.erofs",
+        "usr.verity",
+        "usr.verity-sig",
+    ];
+    assert_eq!(summed, names);
     let mut all = vec!["SHA256SUMS", "build-report.json", "disk.raw"];
     all.extend(&summed);
     all.sort_unstable();
