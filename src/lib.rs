@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod package;
 pub mod profile;
+pub mod release;
 pub mod report;
 pub mod resign;
 pub mod resolve;

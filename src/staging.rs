@@ -100,13 +100,52 @@ pub fn abandon_all() {
     std::mem::forget(list);
 }
 
-/// A folder under construction.
+/// A folder for work in progress, which goes when the value is dropped or the process interrupted.
 #[derive(Debug)]
-pub struct Staging {
+pub struct Scratch {
     folder: Unfinished,
     /// Locked while the process lives, so that others can tell a folder at work from one left behind.
     /// The lock is on the folder itself: there is no moment in which it exists without.
     _lock: fs::File,
+}
+
+impl Scratch {
+    /// Makes one in `parent`; clears away what killed processes left there.
+    ///
+    /// # Errors
+    /// `parent` is not writable.
+    pub fn begin(parent: &Path) -> io::Result<Self> {
+        clear_leftovers(parent);
+        loop {
+            let folder = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .tempdir_in(parent)?
+                .keep();
+            let folder = Unfinished::new(folder);
+            // Another process that clears leftovers may have been quicker than the lock.
+            if let Ok(lock) = fs::File::open(&folder.0)
+                && try_lock(&lock)
+                && folder.0.exists()
+            {
+                return Ok(Self {
+                    folder,
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder.0
+    }
+}
+
+/// A folder under construction.
+#[derive(Debug)]
+pub struct Staging {
+    folder: Scratch,
     destination: PathBuf,
     /// The parent of the destination, where this made it.
     made: Option<PathBuf>,
@@ -114,7 +153,7 @@ pub struct Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        remove(&self.folder.0);
+        remove(self.folder.path());
         if let Some(parent) = &self.made {
             // Only an empty one goes.
             let _ = fs::remove_dir(parent);
@@ -147,33 +186,17 @@ impl Staging {
         check_replaceable(destination)?;
         let made = (!parent.exists()).then(|| parent.to_owned());
         fs::create_dir_all(parent).map_err(failed)?;
-        clear_leftovers(parent);
-        loop {
-            let folder = tempfile::Builder::new()
-                .prefix(PREFIX)
-                .tempdir_in(parent)
-                .map_err(failed)?
-                .keep();
-            let folder = Unfinished::new(folder);
-            // Another process that clears leftovers may have been quicker than the lock.
-            if let Ok(lock) = fs::File::open(&folder.0)
-                && try_lock(&lock)
-                && folder.0.exists()
-            {
-                return Ok(Self {
-                    folder,
-                    _lock: lock,
-                    destination: destination.to_owned(),
-                    made,
-                });
-            }
-        }
+        Ok(Self {
+            folder: Scratch::begin(parent).map_err(failed)?,
+            destination: destination.to_owned(),
+            made,
+        })
     }
 
     /// Where to write.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.folder.0
+        self.folder.path()
     }
 
     /// Puts the folder in its place; what was there is replaced.
@@ -192,15 +215,22 @@ impl Staging {
         open_to_readers(from)?;
         let to = &self.destination;
         check_replaceable(to)?;
-        // Either this comes first, or the signal handler, which keeps the list until the process
-        // ends: a folder that it has begun to empty must not become an output.
-        let _list = UNFINISHED.lock();
-        put(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+        exchange(from, to)
     }
 }
 
-/// Gives `from` the name `to`. What had that name gets the name `from`, in the same step: no moment
-/// has a half output or none, whatever other builds do meanwhile.
+/// Gives the folder `from` the name `to`. What had that name gets the name `from`, in the same step:
+/// no moment has a half output or none, whatever other builds do meanwhile.
+///
+/// # Errors
+/// The rename fails; the old folder is then still whole.
+pub fn exchange(from: &Path, to: &Path) -> Result<()> {
+    // Either this comes first, or the signal handler, which keeps the list until the process ends: a
+    // folder that it has begun to empty must not become an output.
+    let _list = UNFINISHED.lock();
+    put(from, to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+}
+
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     let rename = |flags| {
         rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)

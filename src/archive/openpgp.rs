@@ -110,6 +110,20 @@ pub fn verify(
     Err(Rejected(rejected))
 }
 
+/// Whether a signature of `data` that lies beside it counts: made by any key of the keyring, judged at
+/// `now`.
+///
+/// # Errors
+/// Why not.
+pub fn verify_detached(
+    signature: &Signature,
+    data: &[u8],
+    keyring: &Keyring,
+    now: u64,
+) -> Result<Signer, String> {
+    check(signature, data, keyring, &[], now)
+}
+
 /// The name of a signature's issuer: the fingerprint it claims, else the key id.
 fn issuer(signature: &Signature) -> String {
     if let Some(fingerprint) = signature.issuer_fingerprint().first() {

@@ -1,6 +1,8 @@
 //! The release key: OpenPGP (RFC 4880 with EdDSA, which every GnuPG in use reads), Ed25519, one
 //! primary key that signs, no subkeys.
 
+mod detached;
+
 use anyhow::{Context as _, Result, ensure};
 use pgp::armor::{BlockType, write as write_armor};
 use pgp::composed::{
@@ -13,6 +15,8 @@ use rsa::rand_core::OsRng;
 use zeroize::Zeroizing;
 
 use crate::stamp::Stamp;
+
+pub use detached::{MAX_SIGNATURE, ReleaseKeys, ReleaseSigner};
 
 /// A new release key, both halves in ASCII armour.
 #[derive(Debug)]

@@ -95,7 +95,7 @@ pub(in crate::sign) fn open(
 }
 
 /// What to say of a passphrase that does not open `what`.
-pub(super) fn wrong_passphrase(what: &str) -> crate::failure::Failure {
+pub(in crate::sign) fn wrong_passphrase(what: &str) -> crate::failure::Failure {
     failure(format!("the passphrase given is not that of {what}"))
 }
 
