@@ -214,10 +214,10 @@ pending() {
     done | newest
 }
 
-# fallback: the newest other version that starts if the running one can't.
+# fallback: the newest other version that was found good once.
 fallback() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" != 0 ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
+        if [ "$_left" = - ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
             usable "$_file"; then
             say "$_version"
         fi
