@@ -43,6 +43,14 @@ put() {
     mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync "${1%/*}"
 }
 
+# Makes the scratch folder `work`. Whoever has the lock may remove those of runs that were killed.
+scratch() {
+    rm -rf "$HULLWRIGHT_RUN"/update.??????
+    work=$(mktemp -d "$HULLWRIGHT_RUN/update.XXXXXX") || return
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT TERM
+}
+
 # --- Settings: /etc/hullwright/update.conf wins over /usr/lib/hullwright/update.conf.
 
 # own_setting KEY: the node's own value, even an empty one.
@@ -214,10 +222,10 @@ pending() {
     done | newest
 }
 
-# fallback: the newest other version that starts if the running one can't.
+# fallback: the newest other version that was found good once.
 fallback() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" != 0 ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
+        if [ "$_left" = - ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
             usable "$_file"; then
             say "$_version"
         fi
