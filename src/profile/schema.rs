@@ -43,6 +43,9 @@ pub struct Profile {
     /// Boot loader.
     #[serde(default)]
     pub boot: Boot,
+    /// What a good boot is.
+    #[serde(default)]
+    pub health: Health,
     /// Folder with signing keys, relative to the profile.
     #[serde(default)]
     pub keys: Option<PathBuf>,
@@ -409,6 +412,59 @@ impl Default for Boot {
             tries: 3,
             secure_boot_enroll: SecureBootEnroll::Off,
             verity_signature: VeritySignature::Off,
+        }
+    }
+}
+
+/// What a good boot is, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Seconds from the start of the kernel in which a trial boot must have become good.
+    pub timeout: u32,
+    /// Seconds, once everything has started, in which checks that fail are repeated.
+    pub grace: u32,
+    /// Whether a good boot needs the network.
+    pub network: HealthNetwork,
+    /// Units that must be active.
+    pub units: Vec<String>,
+    /// Units, or globs of them, that may fail.
+    pub allow_failed: Vec<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            timeout: 600,
+            grace: 120,
+            network: HealthNetwork::Auto,
+            units: Vec::new(),
+            allow_failed: Vec::new(),
+        }
+    }
+}
+
+/// Whether a good boot needs the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthNetwork {
+    /// Where a configured link has a carrier.
+    #[default]
+    Auto,
+    /// Always.
+    Require,
+    /// Never.
+    Off,
+}
+
+impl HealthNetwork {
+    /// The word in the profile and for the scripts.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Require => "require",
+            Self::Off => "off",
         }
     }
 }
