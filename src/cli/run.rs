@@ -70,6 +70,9 @@ pub struct MachineArguments {
         default_missing_value = "on"
     )]
     pub secure_boot: Option<SecureBootMode>,
+    /// A machine without a watchdog, which resets a guest that hangs.
+    #[arg(long)]
+    pub no_watchdog: bool,
     /// For experts: one more argument of QEMU's, passed on as it is.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
@@ -109,6 +112,7 @@ impl MachineArguments {
             forwards: Vec::new(),
             console: self.console.clone(),
             secure_boot,
+            watchdog: !self.no_watchdog,
             qemu: self.qemu_arg.clone(),
         })
     }

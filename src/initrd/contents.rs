@@ -21,10 +21,16 @@ macro_rules! shipped {
 const OWN_FILES: &[(&str, u16, &str)] = shipped! {
     "etc/nsswitch.conf" 0o644,
     "etc/shadow" 0o600,
+    "usr/lib/hullwright/boot-count" 0o644,
+    "usr/lib/hullwright/deadline" 0o644,
     "usr/lib/hullwright/etc-overlay.conf" 0o644,
+    "usr/lib/systemd/system.conf.d/10-hullwright.conf" 0o644,
     "usr/lib/systemd/system/emergency.service" 0o644,
     "usr/lib/systemd/system/emergency.target" 0o644,
+    "usr/lib/systemd/system/hullwright-boot-count.service" 0o644,
     "usr/lib/systemd/system/hullwright-etc-prepare.service" 0o644,
+    "usr/lib/systemd/system/hullwright-initrd-deadline.service" 0o644,
+    "usr/lib/systemd/system/hullwright-initrd-deadline.timer" 0o644,
     "usr/lib/systemd/system/sysroot-etc.mount" 0o644,
     "usr/lib/systemd/system/systemd-veritysetup@usr.service.d/10-hullwright.conf" 0o644,
 };
@@ -34,6 +40,7 @@ const OWN_FILES: &[(&str, u16, &str)] = shipped! {
 #[serde(deny_unknown_fields)]
 pub(super) struct Contents {
     binaries: Vec<String>,
+    renamed: BTreeMap<String, String>,
     development_binaries: Vec<String>,
     pub(super) dlopen_features: Vec<String>,
     units: Vec<String>,
@@ -45,6 +52,7 @@ pub(super) struct Contents {
     empty_files: Vec<String>,
     directories: BTreeMap<String, u16>,
     pub(super) load_modules: Vec<String>,
+    pub(super) load_modules_if_present: Vec<String>,
 }
 
 impl Contents {
@@ -64,6 +72,7 @@ impl Contents {
         let files = self
             .binaries
             .iter()
+            .chain(self.renamed.keys())
             .chain(&self.development_binaries)
             .chain(&self.files);
         units
@@ -92,6 +101,9 @@ impl Contents {
             let from = TreePath::parse(format!("usr/share/factory/etc/{name}"))?;
             to.copy_to(&from, TreePath::parse(format!("etc/{name}"))?, LIST_NAME)?;
         }
+        for (from, path) in &self.renamed {
+            to.copy_to(&TreePath::parse(from)?, TreePath::parse(path)?, LIST_NAME)?;
+        }
         let development: &[String] = if development {
             &self.development_binaries
         } else {
@@ -116,16 +128,6 @@ impl Contents {
                 }
             }
         }
-        let text: String = self
-            .load_modules
-            .iter()
-            .map(|name| format!("{name}\n"))
-            .collect();
-        to.make_file(
-            TreePath::parse("usr/lib/modules-load.d/hullwright.conf")?,
-            0o644,
-            &text,
-        );
         Ok(())
     }
 }
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_the_list_is_a_shell() {
+    fn no_shell_is_where_one_is_looked_for() {
         let contents = Contents::shipped().unwrap();
         for path in contents
             .binaries
@@ -180,7 +182,24 @@ mod tests {
                 "{path}"
             );
         }
+        for path in contents.renamed.values() {
+            assert!(path.starts_with("usr/lib/hullwright/"), "{path}");
+        }
     }
+
+    #[test]
+    fn the_shell_of_the_initrd_only_ever_runs_a_script_of_ours() {
+        let shell = "usr/lib/hullwright/sh";
+        for (path, _, text) in OWN_FILES {
+            for line in text.lines().filter(|line| line.contains(shell)) {
+                let script = line
+                    .strip_prefix("ExecStart=/usr/lib/hullwright/sh /")
+                    .unwrap_or_else(|| panic!("{path}: {line}"));
+                assert!(OWN_FILES.iter().any(|(path, ..)| *path == script), "{line}");
+            }
+        }
+    }
+
     #[test]
     fn nothing_in_the_list_reads_what_the_stub_takes_from_the_esp() {
         // systemd-stub(7), "Files": credentials and extension images land in /.extra. Libraries name

@@ -89,8 +89,8 @@ pub fn build(input: &InitrdInput<'_>) -> Result<Initrd> {
     libraries::close(&mut collector, input.arch, &contents.dlopen_features)
         .context("collecting the initrd's libraries")?;
     let mut tree = collector.finish();
-    let closure = modules::add(&mut tree, input, &contents.load_modules)
-        .context("collecting the initrd's modules")?;
+    let closure =
+        modules::add(&mut tree, input, &contents).context("collecting the initrd's modules")?;
     let packed = pack::pack(&tree, input.stamp, input.level).context("packing the initrd")?;
     Ok(Initrd {
         bytes: packed.bytes,

@@ -5,15 +5,20 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::InitrdInput;
+use super::contents::Contents;
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::kernel::modules::directory;
 use crate::kernel::{Closure, decompress, depmod, plain_path};
 use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
 
-/// Puts the closure of the wanted modules into `tree`. `always` are the modules without which no
-/// image boots.
-pub(super) fn add(tree: &mut Tree, input: &InitrdInput<'_>, always: &[String]) -> Result<Closure> {
+/// Puts the closure of the wanted modules into `tree`, and says which are loaded first.
+pub(super) fn add(
+    tree: &mut Tree,
+    input: &InitrdInput<'_>,
+    contents: &Contents,
+) -> Result<Closure> {
     let index = input.modules;
+    let always = &contents.load_modules;
     if let Some(missing) = index.closure(always).missing.first() {
         return Err(Failure::new(
             FailureKind::Audit,
@@ -26,7 +31,29 @@ pub(super) fn add(tree: &mut Tree, input: &InitrdInput<'_>, always: &[String]) -
         .hint("every image needs it to reach /usr; choose another kernel.package")
         .into());
     }
-    let wanted: Vec<&String> = always.iter().chain(input.wanted_modules).collect();
+    // systemd-modules-load fails where a name that it is given is not there.
+    let present: Vec<&String> = contents
+        .load_modules_if_present
+        .iter()
+        .filter(|name| {
+            let found = index.closure(&[name]);
+            !found.modules.is_empty() && found.missing.is_empty()
+        })
+        .collect();
+    let load: String = always
+        .iter()
+        .chain(present.iter().copied())
+        .map(|name| format!("{name}\n"))
+        .collect();
+    tree.insert(
+        TreePath::parse("usr/lib/modules-load.d/hullwright.conf")?,
+        file(load.as_str().into()),
+    );
+    let wanted: Vec<&String> = always
+        .iter()
+        .chain(present)
+        .chain(input.wanted_modules)
+        .collect();
     let mut closure = index.closure(&wanted);
     let dir = directory(index.version())?;
     let files: Vec<(TreePath, Vec<u8>)> = closure

@@ -532,6 +532,20 @@ pub fn unit(text: &str) -> Result<(), String> {
     )
 }
 
+/// A unit's name, or a shell glob of names: it is quoted in a script, and read as a pattern there.
+pub fn unit_glob(text: &str) -> Result<(), String> {
+    expect(
+        (1..=255).contains(&text.len())
+            && all(text, |b| {
+                b.is_ascii_alphanumeric() || b":_.@-*?".contains(&b)
+            })
+            && text
+                .rsplit_once('.')
+                .is_some_and(|(stem, kind)| !stem.is_empty() && UNIT_TYPES.contains(&kind)),
+        "a unit's name such as `ssh.service`, or a glob of names such as `app-*.service`",
+    )
+}
+
 /// A line of tmpfiles.d(5).
 pub fn tmpfiles(text: &str) -> Result<(), String> {
     let mut fields = text.split_ascii_whitespace();

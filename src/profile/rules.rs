@@ -24,6 +24,28 @@ pub fn check(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
     compression(profile, tree, problems);
     disk(profile, tree, problems);
     windows(profile, tree, problems);
+    health(profile, tree, problems);
+}
+
+fn health(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
+    let health = &profile.health;
+    if health.grace >= health.timeout {
+        let place = tree
+            .at(&["health", "grace"])
+            .or_else(|| tree.at(&["health", "timeout"]))
+            .map_or(&tree.origin, |node| &node.origin);
+        problems.push(
+            Problem::at(
+                place,
+                format!(
+                    "`health.grace` is {} s and `health.timeout` {} s: a boot would be ended before \
+                     its checks are",
+                    health.grace, health.timeout
+                ),
+            )
+            .hint("`grace` is a part of `timeout`, which counts from the start of the kernel"),
+        );
+    }
 }
 
 fn windows(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {

@@ -46,6 +46,9 @@ pub struct Profile {
     /// Where nodes get their updates.
     #[serde(default)]
     pub update: Update,
+    /// What a good boot is.
+    #[serde(default)]
+    pub health: Health,
     /// Folder with signing keys, relative to the profile.
     #[serde(default)]
     pub keys: Option<PathBuf>,
@@ -491,4 +494,57 @@ pub struct Window {
     pub start: String,
     /// How long it is open.
     pub duration: String,
+}
+
+/// What a good boot is, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Seconds from the start of the kernel in which a trial boot must have become good.
+    pub timeout: u32,
+    /// Seconds, once everything has started, in which checks that fail are repeated.
+    pub grace: u32,
+    /// Whether a good boot needs the network.
+    pub network: HealthNetwork,
+    /// Units that must be active.
+    pub units: Vec<String>,
+    /// Units, or globs of them, that may fail.
+    pub allow_failed: Vec<String>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            timeout: 600,
+            grace: 120,
+            network: HealthNetwork::Auto,
+            units: Vec::new(),
+            allow_failed: Vec::new(),
+        }
+    }
+}
+
+/// Whether a good boot needs the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthNetwork {
+    /// Where a configured link has a carrier.
+    #[default]
+    Auto,
+    /// Always.
+    Require,
+    /// Never.
+    Off,
+}
+
+impl HealthNetwork {
+    /// The word in the profile and for the scripts.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Require => "require",
+            Self::Off => "off",
+        }
+    }
 }

@@ -174,6 +174,11 @@ pub static PROFILE: Record = Record {
             Shape::Record(&UPDATE),
             "Where nodes get their updates. See [updates](updates.md).",
         ),
+        field(
+            "health",
+            Shape::Record(&HEALTH),
+            "What a good boot is; see [failure modes](failure-modes.md).",
+        ),
         text(
             "keys",
             checks::path,
@@ -625,6 +630,48 @@ static WINDOW: Record = Record {
             "duration",
             checks::duration,
             "How long it is open, such as `2h`; nodes reboot spread over it.",
+        ),
+    ],
+};
+
+static HEALTH: Record = Record {
+    identity: None,
+    required: &[],
+    fields: &[
+        field(
+            "timeout",
+            Shape::Integer {
+                least: 60,
+                most: 86400,
+            },
+            "Seconds from the start of the kernel in which a version on trial must have become \
+             good; then it is rebooted.",
+        ),
+        field(
+            "grace",
+            Shape::Integer {
+                least: 0,
+                most: 3600,
+            },
+            "Seconds, once everything has started, in which checks that fail are repeated. Less \
+             than `timeout`.",
+        ),
+        field(
+            "network",
+            Shape::Choice(&["auto", "require", "off"]),
+            "`auto`: where links that networkd configures have a carrier, one must be routable. \
+             `require`: one must be, always.",
+        ),
+        field(
+            "units",
+            Shape::List(&UNITS),
+            "Units that must be active, beside those of `/usr/lib/hullwright/health.d/*.units` and \
+             `/etc/hullwright/health.d/*.units`.",
+        ),
+        field(
+            "allow_failed",
+            Shape::List(&Shape::Text(checks::unit_glob)),
+            "Units, or globs of them, that may fail in a good boot.",
         ),
     ],
 };

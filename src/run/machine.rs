@@ -64,6 +64,8 @@ pub struct Hardware {
     pub console: Console,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
+    /// Whether it has a watchdog, which resets a guest that hangs.
+    pub watchdog: bool,
     /// systemd credentials by name, handed over in SMBIOS strings of type 11.
     pub credentials: Vec<(String, Vec<u8>)>,
     /// Further arguments of QEMU's, passed on as they are.
@@ -243,6 +245,10 @@ fn arguments(
     ]);
     // Not the first index, so that `extra` can put others before it.
     add(&["-device", "virtio-blk-pci,drive=disk,bootindex=100"]);
+    if hardware.watchdog {
+        // A PCI device whose driver Debian's cloud kernels have on both architectures.
+        add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+    }
     for (name, value) in &hardware.credentials {
         add(&["-smbios"]);
         add(&[&format!(

@@ -54,6 +54,8 @@ pub struct Settings {
     pub console: Option<PathBuf>,
     /// Whether firmware checks signatures.
     pub secure_boot: SecureBoot,
+    /// Whether the machine has a watchdog.
+    pub watchdog: bool,
     /// Further arguments of QEMU's, passed on as they are.
     pub qemu: Vec<OsString>,
 }
@@ -180,6 +182,7 @@ impl Bench {
             variables: self.variables.clone(),
             console,
             forwards,
+            watchdog: self.settings.watchdog,
             credentials: key
                 .map(|key| (ssh::CREDENTIAL.to_owned(), key.public().as_bytes().to_vec()))
                 .into_iter()

@@ -2,8 +2,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod contracts;
 mod deb;
+mod health;
 mod help;
 mod home;
 mod hostile;

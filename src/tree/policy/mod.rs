@@ -9,6 +9,7 @@ mod accounts;
 mod cmdline;
 mod edit;
 mod etc_factory;
+mod health;
 pub mod ids;
 pub mod install;
 mod nsswitch;
@@ -94,6 +95,7 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     settings::write(tree, &profile.root)?;
     repart::write(tree, &profile.disk)?;
     let own_units = update::write(tree, profile, input.update)?;
+    health::write(tree, &profile.health)?;
 
     let accounts = resolve_accounts(tree, input).context("numbering users and groups")?;
     passwd::write(tree, &accounts, profile, input.stamp)?;
