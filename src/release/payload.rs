@@ -67,16 +67,6 @@ pub fn make(
     let loader = boot_loader(&disk, &table, manifest.arch)?;
 
     fs::write(place(Role::BootLoader), loader).context("writing the boot loader")?;
-    let uki = format!("{id}_{version}.efi");
-    for (role, name) in [
-        (Role::Usr, "usr.erofs"),
-        (Role::Verity, "usr.verity"),
-        (Role::Signature, manifest::SIGNATURE),
-        (Role::Uki, uki.as_str()),
-        (Role::Manifest, manifest::MANIFEST),
-    ] {
-        fs::rename(from(name), place(role)).with_context(|| format!("moving {name}"))?;
-    }
     let prefix = format!("{id}_{version}.");
     let facts = lists::write(built, loaded, folder, &prefix).context("writing the lists")?;
     if let Some(before) = before {
@@ -87,6 +77,16 @@ pub fn make(
         let mut text = serde_json::to_string_pretty(&diff).context("writing the diff")?;
         text.push('\n');
         fs::write(place(Role::DiffJson), text).context("writing the diff")?;
+    }
+    let uki = format!("{id}_{version}.efi");
+    for (role, name) in [
+        (Role::Usr, "usr.erofs"),
+        (Role::Verity, "usr.verity"),
+        (Role::Signature, manifest::SIGNATURE),
+        (Role::Uki, uki.as_str()),
+        (Role::Manifest, manifest::MANIFEST),
+    ] {
+        fs::rename(from(name), place(role)).with_context(|| format!("moving {name}"))?;
     }
     compress(&disk, &place(Role::Disk))?;
     fs::remove_file(&disk).context("removing disk.raw")?;
