@@ -15,6 +15,7 @@ mod inspect;
 mod interrupted;
 mod keys;
 mod limits;
+mod lists;
 mod reproducible;
 mod signatures;
 mod signers;
