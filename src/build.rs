@@ -27,7 +27,7 @@ use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
-use crate::tree::policy::{self, PolicyInput, PolicyReport};
+use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
 use crate::verity;
@@ -284,7 +284,11 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
         &PolicyInput {
             profile,
             stamp: inputs.stamp,
-            release_key: inputs.trust.release_key(),
+            update: UpdateInput {
+                release_key: inputs.trust.release_key(),
+                more_keys: &inputs.loaded.update_keys()?,
+                loader_version: esp::content::loader_version(&boot.systemd_boot.read()?),
+            },
             overlay: &overlay,
             locked_ids: &inputs.lock.ids,
         },
@@ -580,6 +584,7 @@ fn write_disk(
         path: esp::content::LOADER_CONF.into(),
         data: conf.into(),
     });
+    files.extend(esp::content::update_seed(profile));
     files.extend(enrolment(inputs)?);
     let others: Vec<(&str, u64)> = files
         .iter()

@@ -2,6 +2,7 @@
 
 use super::EspFile;
 use crate::arch::Arch;
+use crate::profile::Profile;
 use crate::profile::schema::SecureBootEnroll;
 use crate::sign::Enrolment;
 
@@ -46,6 +47,38 @@ pub fn loader_conf(timeout: u32, enroll: SecureBootEnroll) -> String {
     )
 }
 
+/// Where a node finds the channel that it is to follow, on its first boot.
+pub const UPDATE_SEED: &str = "hullwright/update.conf";
+
+/// [`UPDATE_SEED`], for nodes that are updated. The channel is here and nowhere else, so that a release
+/// is promoted without changing a byte of it.
+#[must_use]
+pub fn update_seed(profile: &Profile) -> Option<EspFile> {
+    if profile.update.url.is_none() && profile.os.channel.is_none() {
+        return None;
+    }
+    Some(EspFile {
+        path: UPDATE_SEED.into(),
+        data: format!("channel={}\n", profile.os.channel())
+            .into_bytes()
+            .into(),
+    })
+}
+
+/// What systemd-boot says of itself, in words that `bootctl` looks for (systemd, `src/boot/boot.c`).
+#[must_use]
+pub fn loader_version(program: &[u8]) -> Option<&str> {
+    const BEFORE: &[u8] = b"#### LoaderInfo: systemd-boot ";
+    const BEHIND: &[u8] = b" ####";
+    let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|w| w == what);
+    let rest = program.get(find(program, BEFORE)? + BEFORE.len()..)?;
+    let version = rest.get(..find(rest.get(..100)?, BEHIND)?)?;
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b".+~-".contains(b);
+    std::str::from_utf8(version)
+        .ok()
+        .filter(|text| !text.is_empty() && text.as_bytes().iter().all(plain))
+}
+
 /// Where systemd-boot finds signed variables: of the folders below `loader/keys`, `auto` is the one
 /// that `if-safe` and `force` enrol (systemd-boot(7), "Files").
 pub const KEYS_DIR: &str = "loader/keys/auto";
@@ -72,6 +105,24 @@ pub fn enrolment(of: &Enrolment) -> Vec<EspFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_boot_loader_says_its_version() {
+        let program = |text: &str| [b"MZ\0", text.as_bytes(), &[0; 100]].concat();
+        for (text, version) in [
+            (
+                "#### LoaderInfo: systemd-boot 257.13-1~deb13u1 ####",
+                Some("257.13-1~deb13u1"),
+            ),
+            ("#### LoaderInfo: systemd-stub 257 ####", None),
+            ("#### LoaderInfo: systemd-boot a b ####", None),
+            ("#### LoaderInfo: systemd-boot ####", None),
+            ("", None),
+        ] {
+            assert_eq!(loader_version(&program(text)), version, "{text}");
+        }
+        assert_eq!(loader_version(b"#### LoaderInfo: systemd-boot 2"), None);
+    }
 
     #[test]
     fn names_are_those_that_boot_assessment_and_firmware_expect() {

@@ -100,6 +100,115 @@ pub fn url(text: &str) -> Result<(), String> {
     )
 }
 
+/// Base URL of a release tree: nodes have nothing but HTTP.
+pub fn update_url(text: &str) -> Result<(), String> {
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    expect(
+        host.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+            && text.len() <= 1000
+            && !text.contains(['?', '#'])
+            && all(text, |b| b.is_ascii_graphic() && !b"\"'\\`$".contains(&b)),
+        "a URL that begins with `https://` or `http://`, without `?` and `#`",
+    )
+}
+
+/// A time span (systemd.time(7)): numbers with units, and not zero.
+pub fn duration(text: &str) -> Result<(), String> {
+    const UNITS: [&str; 18] = [
+        "s", "sec", "second", "seconds", "m", "min", "minute", "minutes", "h", "hr", "hour",
+        "hours", "d", "day", "days", "w", "week", "weeks",
+    ];
+    const EXPECTED: &str = "a time span such as `90s`, `30min`, `2h` or `1h 30min`";
+    let mut rest = text;
+    let mut whole = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind.len()
+            - behind
+                .trim_start_matches(|c: char| c.is_ascii_lowercase())
+                .len();
+        let (unit, behind) = behind.split_at(letters);
+        let number: u32 = number.parse().map_err(|_| EXPECTED.to_owned())?;
+        if !UNITS.contains(&unit) {
+            return Err(EXPECTED.into());
+        }
+        whole += u64::from(number);
+        rest = behind.strip_prefix(' ').unwrap_or(behind);
+    }
+    expect(
+        whole > 0 && text.len() <= 40 && !text.ends_with(' '),
+        EXPECTED,
+    )
+}
+
+/// A calendar expression (systemd.time(7)): a word for it, or weekdays, date and time.
+pub fn calendar(text: &str) -> Result<(), String> {
+    const EXPECTED: &str = "a calendar expression of systemd.time(7), such as `hourly`, `daily`, `Sun 02:00`, \
+         `Mon..Fri 03:30` or `*-*-01 04:00:00`";
+    const WORDS: [&str; 9] = [
+        "minutely",
+        "hourly",
+        "daily",
+        "monthly",
+        "weekly",
+        "yearly",
+        "annually",
+        "quarterly",
+        "semiannually",
+    ];
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    if text.len() > 100 || !all(text, |b| (b' '..=b'~').contains(&b)) {
+        return Err(EXPECTED.into());
+    }
+    let day = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        DAYS.iter().any(|day| *day == word)
+            || ["day", "sday", "nesday", "rsday", "urday"]
+                .iter()
+                .any(|end| {
+                    word.strip_suffix(end)
+                        .is_some_and(|stem| DAYS.contains(&stem))
+                })
+    };
+    let weekdays = |word: &str| word.split(',').all(|part| part.splitn(2, "..").all(day));
+    // Numbers, lists, ranges and steps.
+    let numbers = |word: &str, more: &[u8]| {
+        word.bytes().any(|b| b.is_ascii_digit() || b == b'*')
+            && all(word, |b| {
+                b.is_ascii_digit() || b"*,./".contains(&b) || more.contains(&b)
+            })
+    };
+    let date = |word: &str| {
+        matches!(word.matches(['-', '~']).count(), 1 | 2)
+            && word.split(['-', '~']).all(|part| numbers(part, &[]))
+    };
+    let time = |word: &str| {
+        matches!(word.matches(':').count(), 1 | 2) && word.split(':').all(|part| numbers(part, &[]))
+    };
+    let zone = |word: &str| {
+        word.bytes().next().is_some_and(|b| b.is_ascii_uppercase())
+            && all(word, |b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b))
+    };
+    let mut words: Vec<&str> = text.split(' ').collect();
+    if words.len() > 1
+        && words
+            .last()
+            .is_some_and(|last| zone(last) && !weekdays(last))
+    {
+        words.pop();
+    }
+    let good = match words[..] {
+        [one] => WORDS.contains(&one) || weekdays(one) || date(one) || time(one),
+        [a, b] => (weekdays(a) && (date(b) || time(b))) || (date(a) && time(b)),
+        [a, b, c] => weekdays(a) && date(b) && time(c),
+        _ => false,
+    };
+    expect(good, EXPECTED)
+}
+
 /// A template of a snapshot service.
 pub fn snapshot(text: &str) -> Result<(), String> {
     url(text)?;
@@ -666,6 +775,62 @@ mod tests {
                 url,
                 &["https://a/b"],
                 &["a", "https://", "ftp://a", "https://a b"],
+            ),
+            (
+                update_url,
+                &["https://a/b", "http://10.0.2.2:8000"],
+                &[
+                    "a",
+                    "https://",
+                    "file:///a",
+                    "https://a b",
+                    "https:///a",
+                    "https://a?b",
+                    "http://$(x)",
+                ],
+            ),
+            (
+                duration,
+                &["90s", "2h", "1h 30min", "1h30min", "7days"],
+                &[
+                    "",
+                    "0s",
+                    "5",
+                    "1x",
+                    "-1h",
+                    "h",
+                    "1h ",
+                    "1 h",
+                    "99999999999h",
+                    "1h\n",
+                ],
+            ),
+            (
+                calendar,
+                &[
+                    "hourly",
+                    "Sun 02:00",
+                    "Mon..Fri 03:30",
+                    "*-*-01 04:00:00",
+                    "Sat,Sun *-*-* 0/4:00",
+                    "*:0/15",
+                    "2026-12-24",
+                    "Sun *-*-1..7 02:00 Europe/Berlin",
+                    "daily UTC",
+                    "Wednesday 10:00",
+                    "*-02~01",
+                ],
+                &[
+                    "",
+                    "often",
+                    "25 o'clock",
+                    "Sunn 02:00",
+                    "02.00",
+                    "Sun 02:00; reboot",
+                    "Sun\n02:00",
+                    "a b c d",
+                    "Mon.Fri 02:00",
+                ],
             ),
             (
                 snapshot,

@@ -13,7 +13,7 @@ use super::source::{Base, Problem, failure};
 use super::yaml::Node;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
-use crate::sign::Choice;
+use crate::sign::{Choice, openpgp};
 use crate::tree::{Meta, TreePath};
 use crate::words::nearest;
 
@@ -166,6 +166,30 @@ impl Loaded {
         Ok(out)
     }
 
+    /// The keys of `update.keyring`, in OpenPGP's binary form, one after the other.
+    ///
+    /// # Errors
+    /// The file is not there, or holds something else than public keys.
+    pub fn update_keys(&self) -> Result<Vec<u8>> {
+        let Some(node) = self.tree.at(&["update", "keyring"]) else {
+            return Ok(Vec::new());
+        };
+        let Some(written) = node.text() else {
+            return Ok(Vec::new());
+        };
+        let path = resolve(node, written)?;
+        if !path.is_file() {
+            return Err(missing(node, &path, "file"));
+        }
+        openpgp::keyring(&read_bounded(&path, MOST_KEYRING)?).map_err(|error| {
+            failure(&[Problem::at(
+                &node.origin,
+                format!("{}: {error:#}", path.display()),
+            )])
+            .into()
+        })
+    }
+
     /// The folder of signing keys that the profile names, relative to the file that names it.
     ///
     /// # Errors
@@ -228,6 +252,7 @@ impl Loaded {
             }
         }
         self.keyrings()?;
+        self.update_keys()?;
         Ok(())
     }
 

@@ -69,6 +69,7 @@ kernel: {package: xx}
 archives: [{name: x, suites: [x]}]
 packages: {files: [{path: x}]}
 root: {users: [{name: x}], groups: [{name: x}]}
+update: {windows: [{start: daily, duration: 1h}]}
 ";
 
 /// The sample as JSON, with every default.

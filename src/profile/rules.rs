@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::checks::bytes_shown;
 use super::cmdline;
-use super::schema::{DiskSize, MIB, Profile};
+use super::schema::{DiskSize, MIB, Profile, Reboot};
 use super::source::{Origin, Problem};
 use super::yaml::Node;
 use crate::erofs::Codec;
@@ -23,6 +23,20 @@ pub fn check(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
     ways_in(profile, tree, problems);
     compression(profile, tree, problems);
     disk(profile, tree, problems);
+    windows(profile, tree, problems);
+}
+
+fn windows(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
+    let update = &profile.update;
+    if update.reboot == Reboot::Window && update.windows.is_empty() {
+        let origin = tree
+            .at(&["update", "reboot"])
+            .map_or(&tree.origin, |node| &node.origin);
+        problems.push(
+            Problem::at(origin, "`update.reboot` is `window`, and there is none")
+                .hint("add one: `windows: [{start: \"Sun 02:00\", duration: 2h}]`"),
+        );
+    }
 }
 
 /// The place of an element of a list, or of the whole profile.

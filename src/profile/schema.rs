@@ -43,6 +43,9 @@ pub struct Profile {
     /// Boot loader.
     #[serde(default)]
     pub boot: Boot,
+    /// Where nodes get their updates.
+    #[serde(default)]
+    pub update: Update,
     /// Folder with signing keys, relative to the profile.
     #[serde(default)]
     pub keys: Option<PathBuf>,
@@ -82,6 +85,17 @@ pub struct Os {
     /// The stream of releases; never inside `/usr`, the UKI or os-release.
     #[serde(default)]
     pub channel: Option<String>,
+}
+
+/// The channel of images whose profile names none.
+pub const DEFAULT_CHANNEL: &str = "stable";
+
+impl Os {
+    /// The channel that a node of this image follows.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        self.channel.as_deref().unwrap_or(DEFAULT_CHANNEL)
+    }
 }
 
 /// A Debian archive.
@@ -411,4 +425,70 @@ impl Default for Boot {
             verity_signature: VeritySignature::Off,
         }
     }
+}
+
+/// Where nodes get their updates, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Update {
+    /// Base URL of the release tree; absent: nothing is fetched by itself.
+    pub url: Option<String>,
+    /// More keys that may sign releases, relative to the profile.
+    pub keyring: Option<PathBuf>,
+    /// When nodes look for an update: a calendar expression (systemd.time(7)).
+    pub interval: String,
+    /// By how much the nodes of a fleet are spread, each by its own fixed share of it.
+    pub delay: String,
+    /// What follows an update.
+    pub reboot: Reboot,
+    /// When a node may reboot by itself, with `reboot: window`.
+    pub windows: Vec<Window>,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            url: None,
+            keyring: None,
+            interval: "hourly".into(),
+            delay: "1h".into(),
+            reboot: Reboot::Off,
+            windows: Vec::new(),
+        }
+    }
+}
+
+/// What a node does once an update is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reboot {
+    /// It waits for somebody to reboot it.
+    #[default]
+    Off,
+    /// It reboots at once.
+    Immediate,
+    /// It reboots in the next maintenance window.
+    Window,
+}
+
+impl Reboot {
+    /// The word in `update.conf`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Immediate => "immediate",
+            Self::Window => "window",
+        }
+    }
+}
+
+/// A maintenance window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Calendar expression (systemd.time(7)).
+    pub start: String,
+    /// How long it is open.
+    pub duration: String,
 }

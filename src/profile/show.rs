@@ -79,13 +79,17 @@ impl Loaded {
             .collect()
     }
 
-    /// Hash of everything the merged profile says about the image. Contents of files that it names
-    /// are not part, nor who signs and when: neither changes a byte.
+    /// Hash of everything the merged profile says about `/usr` and what boots it. Contents of files
+    /// that it names are not part; nor are who signs and when, and the channel, so that a release is
+    /// promoted as it is.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
         let mut json = self.json();
         if let Some(keys) = json.as_object_mut() {
             keys.retain(|key, _| !matches!(key.as_str(), "signer" | "sign"));
+            if let Some(os) = keys.get_mut("os").and_then(Json::as_object_mut) {
+                os.remove("channel");
+            }
         }
         Sha256::of(json.to_string().as_bytes())
     }

@@ -169,6 +169,11 @@ pub static PROFILE: Record = Record {
         field("root", Shape::Record(&ROOT), "The file tree."),
         field("disk", Shape::Record(&DISK), "Partition sizes."),
         field("boot", Shape::Record(&BOOT), "Boot loader."),
+        field(
+            "update",
+            Shape::Record(&UPDATE),
+            "Where nodes get their updates. See [updates](updates.md).",
+        ),
         text(
             "keys",
             checks::path,
@@ -211,8 +216,8 @@ static OS: Record = Record {
         text(
             "channel",
             checks::channel,
-            "The stream of releases, such as `stable`. It never becomes part of `/usr`, the UKI or \
-             os-release.",
+            "The stream of releases that nodes follow; `stable` when absent. It never becomes part of \
+             `/usr`, the UKI or os-release.",
         ),
     ],
 };
@@ -564,6 +569,62 @@ static BOOT: Record = Record {
             Shape::Choice(&["off", "require"]),
             "`require`: the kernel takes no verity device whose root hash is not signed by a key in \
              firmware's `db`, so the image boots with Secure Boot on or not at all.",
+        ),
+    ],
+};
+
+static UPDATE: Record = Record {
+    identity: None,
+    required: &[],
+    fields: &[
+        text(
+            "url",
+            checks::update_url,
+            "Where the release tree is served; nodes read `URL/CHANNEL/ARCH/`. Absent: nothing is \
+             fetched by itself.",
+        ),
+        text(
+            "keyring",
+            checks::path,
+            "A file with more OpenPGP public keys (armoured or not) that may sign releases, besides \
+             that of the signing keys.",
+        ),
+        text(
+            "interval",
+            checks::calendar,
+            "When nodes look for an update: a calendar expression of systemd.time(7).",
+        ),
+        text(
+            "delay",
+            checks::duration,
+            "By how much nodes are spread behind `interval`; each has its own fixed share.",
+        ),
+        field(
+            "reboot",
+            Shape::Choice(&["off", "immediate", "window"]),
+            "What follows an update: waiting for a reboot, one at once, or one in the next window.",
+        ),
+        field(
+            "windows",
+            Shape::List(&Shape::Record(&WINDOW)),
+            "Maintenance windows, for `reboot: window`.",
+        ),
+    ],
+};
+
+static WINDOW: Record = Record {
+    identity: None,
+    required: &["start", "duration"],
+    fields: &[
+        text(
+            "start",
+            checks::calendar,
+            "When it opens: a calendar expression such as `Sun 02:00`.",
+        ),
+        text(
+            "duration",
+            checks::duration,
+            "How long it is open, such as `2h`; nodes reboot spread over it.",
         ),
     ],
 };

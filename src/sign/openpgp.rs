@@ -3,7 +3,7 @@
 
 mod detached;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use pgp::armor::{BlockType, write as write_armor};
 use pgp::composed::{
     ArmorOptions, Deserializable as _, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
@@ -164,6 +164,29 @@ pub fn first(block: &str) -> Result<String> {
     armour(keys)
 }
 
+/// Public keys one after the other in OpenPGP's binary form, as `gpg --keyring` reads them, from an
+/// armoured block or from that form.
+///
+/// # Errors
+/// There is no key, something else, or a key whose own signatures are not good.
+pub fn keyring(bytes: &[u8]) -> Result<Vec<u8>> {
+    let armoured = bytes.trim_ascii_start().starts_with(b"-----BEGIN");
+    let keys = if armoured {
+        parse_public(&String::from_utf8_lossy(bytes))?
+    } else {
+        let mut keys = Vec::new();
+        for key in SignedPublicKey::from_bytes_many(bytes).context("it holds no OpenPGP keys")? {
+            let key = key.context("it is not a file of OpenPGP public keys")?;
+            key.verify_bindings()
+                .context("the key's own signature is not good")?;
+            keys.push(key);
+        }
+        keys
+    };
+    ensure!(!keys.is_empty(), "it holds no OpenPGP key");
+    pgp::ser::Serialize::to_bytes(&Several(keys)).context("encoding the keys")
+}
+
 fn collect(blocks: &[&str]) -> Result<Vec<SignedPublicKey>> {
     let mut keys: Vec<SignedPublicKey> = Vec::new();
     for block in blocks {
@@ -277,6 +300,19 @@ mod tests {
         assert_eq!(first(&both).unwrap(), a.public);
         let of = |block: &str| describe(block).unwrap();
         assert_eq!(of(&both), [of(&a.public), of(&b.public)].concat());
+    }
+
+    #[test]
+    fn a_keyring_is_binary_whatever_it_was_made_of() {
+        let (a, b) = (key(None), key(None));
+        let both = join(&[&a.public, &b.public]).unwrap();
+        let binary = keyring(both.as_bytes()).unwrap();
+        assert_eq!(keyring(&binary).unwrap(), binary);
+        let of = |key: &ReleaseKey| keyring(key.public.as_bytes()).unwrap();
+        assert_eq!(binary, [of(&a), of(&b)].concat());
+        for bad in [&b""[..], b"junk", &binary[..40], a.secret.as_bytes()] {
+            assert!(keyring(bad).is_err());
+        }
     }
 
     #[test]

@@ -355,6 +355,10 @@ fn hashes_change_with_what_they_cover() {
         .load("a.yaml", &["signer=command:x", "sign=later"])
         .unwrap();
     assert_eq!(plain.hash(), elsewhere.hash(), "who signs changes no byte");
+    let channel = folder.load("a.yaml", &["os.channel=beta"]).unwrap();
+    assert_eq!(plain.hash(), channel.hash(), "promotion changes no byte");
+    let url = folder.load("a.yaml", &["update.url=http://h"]).unwrap();
+    assert_ne!(plain.hash(), url.hash());
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod secrets;
 mod settings;
 mod sysusers;
 mod units;
+mod update;
 mod users;
 mod words;
 
@@ -36,6 +37,7 @@ use crate::tree::{Kind, Tree};
 
 pub use cmdline::cmdline;
 pub use overlay::OverlayEntry;
+pub use update::UpdateInput;
 
 /// What policies depend on besides the tree.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +46,8 @@ pub struct PolicyInput<'a> {
     pub profile: &'a Profile,
     /// Time of the build.
     pub stamp: Stamp,
-    /// The armoured OpenPGP key that signs releases, where the keys have one.
-    pub release_key: Option<&'a str>,
+    /// Who signs releases, and what else updates depend on.
+    pub update: UpdateInput<'a>,
     /// Files of the profile's overlay directories, in order.
     pub overlay: &'a [OverlayEntry],
     /// `ids` of the lock: they win over every table.
@@ -91,13 +93,15 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     os_release::write(tree, profile)?;
     settings::write(tree, &profile.root)?;
     repart::write(tree, &profile.disk)?;
+    let own_units = update::write(tree, profile, input.update)?;
 
     let accounts = resolve_accounts(tree, input).context("numbering users and groups")?;
     passwd::write(tree, &accounts, profile, input.stamp)?;
     let mut notes = users::write(tree, &profile.root.users, &accounts)?;
     quirks::apply_owners(tree, &quirks, &accounts)?;
 
-    notes.extend(units::write_preset(tree, &profile.root.units)?);
+    let wanted = update::enable(&profile.root.units, own_units);
+    notes.extend(units::write_preset(tree, &wanted)?);
     for name in &profile.root.units.mask {
         units::mask(tree, name)?;
     }

@@ -75,7 +75,7 @@ fn run(extra: &str, overlay: &[(&str, &str)]) -> Result<(Tree, PolicyReport)> {
     let report = apply(
         &mut tree,
         &PolicyInput {
-            release_key: None,
+            update: UpdateInput::default(),
             profile: &profile(extra),
             stamp: Stamp::from_seconds(86400 * 20000),
             overlay: &overlay,
