@@ -2,6 +2,7 @@
 
 mod change;
 mod cut;
+mod diff;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ enum Command {
     Cut(cut::CutCommand),
     Promote(change::Promote),
     Yank(change::Yank),
+    Diff(diff::DiffCommand),
 }
 
 impl ReleaseCommand {
@@ -36,6 +38,7 @@ impl ReleaseCommand {
             Command::Cut(command) => command.run(context),
             Command::Promote(command) => command.run(context),
             Command::Yank(command) => command.run(context),
+            Command::Diff(command) => command.run(context),
         }
     }
 }
