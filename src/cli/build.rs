@@ -1,6 +1,6 @@
 //! `hullwright build`: link profiles into images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,12 +8,14 @@ use serde_json::json;
 use super::arguments::{self, ArchiveArguments, ProfileArguments};
 use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
+use crate::archive::{self, Keyrings};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
 use crate::report::progress::{self, Form};
+use crate::resolve::Lock;
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 use crate::sign::{Choice, Role, Signers, Trust};
@@ -68,6 +70,19 @@ pub struct BuildArguments {
 }
 
 impl BuildArguments {
+    /// The passphrase of encrypted keys.
+    pub const fn passphrase(&self) -> &PassphraseArguments {
+        &self.passphrase
+    }
+
+    /// Whether `profile` is to be signed only after the build.
+    pub fn signs_later(&self, loaded: &Loaded) -> bool {
+        match self.sign {
+            Some(when) => when == When::Later,
+            None => loaded.profile.sign == SignTime::Later,
+        }
+    }
+
     /// Whose keys sign `profile`, or without one whose keys most likely signed a finished image.
     pub fn trust(&self, profile: Option<&str>) -> Result<Trust> {
         let loaded = profile.map(|name| self.profile.load(name)).transpose()?;
@@ -135,57 +150,104 @@ fn build_into(
     output: Option<PathBuf>,
     context: Context,
 ) -> Result<Built> {
-    let loaded = arguments.profile.load(profile)?;
-    let progress = progress(context);
-    let archive = arguments.archive.context(&loaded, &progress)?;
-    let keyrings = loaded.keyrings()?;
-    let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
-    let signers = signers(arguments, &loaded, &trust)?;
-    let forced = match arguments.stamp {
-        Some(seconds) => Some(Stamp::from_seconds(seconds)),
-        None => environment::source_date_epoch()?,
-    };
-    let path = obtain::lock_path(&loaded);
-    let lock = match obtain::existing(&loaded, arguments.locked)? {
-        Some(lock) => lock,
-        None => {
-            let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
-            fresh.lock.save(&path)?;
-            fresh.lock
-        }
-    };
-    let os = &loaded.profile.os;
+    let prepared = Prepared::new(profile, arguments, &[], |_, _| Ok(()), context)?;
     let output = output.unwrap_or_else(|| {
-        PathBuf::from(format!(
-            "out/{}-{}-{}",
-            loaded.stem, loaded.profile.arch, os.version
-        ))
+        let (loaded, os) = (&prepared.loaded, &prepared.loaded.profile.os);
+        let arch = loaded.profile.arch;
+        PathBuf::from(format!("out/{}-{arch}-{}", loaded.stem, os.version))
     });
-    let built = build::build(&Inputs {
-        loaded: &loaded,
-        lock: &lock,
-        keyrings: &keyrings,
-        archive: &archive,
-        trust: &trust,
-        signers: signers.as_ref(),
-        stamp: forced.unwrap_or(lock.stamp),
-        output: &output,
-        sync: arguments.sync,
-    })?;
-    // Numbers of users are known only now; from here on they never move.
-    if built.lock.ids != lock.ids && !arguments.locked {
-        built.lock.save(&path)?;
+    prepared.build(&output)
+}
+
+/// Everything that a build needs, before it begins.
+pub struct Prepared<'a> {
+    /// The profile.
+    pub loaded: Loaded,
+    /// Whose keys sign.
+    pub trust: Trust,
+    /// The exact packages.
+    pub lock: Lock,
+    /// Time of everything.
+    pub stamp: Stamp,
+    archive: archive::Context,
+    keyrings: Keyrings,
+    lock_path: PathBuf,
+    arguments: &'a BuildArguments,
+}
+
+impl<'a> Prepared<'a> {
+    /// Loads `profile` with the `sets` of the arguments and those of `more`, and gets its lock if
+    /// `admit` agrees. No private key is opened yet.
+    pub fn new(
+        profile: &str,
+        arguments: &'a BuildArguments,
+        more: &[String],
+        admit: impl FnOnce(&Loaded, &Trust) -> Result<()>,
+        context: Context,
+    ) -> Result<Self> {
+        let mut chosen = arguments.profile.clone();
+        chosen.sets.extend_from_slice(more);
+        let loaded = chosen.load(profile)?;
+        let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
+        admit(&loaded, &trust)?;
+        let archive = arguments.archive.context(&loaded, &progress(context))?;
+        let keyrings = loaded.keyrings()?;
+        let forced = match arguments.stamp {
+            Some(seconds) => Some(Stamp::from_seconds(seconds)),
+            None => environment::source_date_epoch()?,
+        };
+        let lock_path = obtain::lock_path(&loaded);
+        let lock = match obtain::existing(&loaded, arguments.locked)? {
+            Some(lock) => lock,
+            None => {
+                let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                fresh.lock.save(&lock_path)?;
+                fresh.lock
+            }
+        };
+        Ok(Self {
+            stamp: forced.unwrap_or(lock.stamp),
+            loaded,
+            trust,
+            lock,
+            archive,
+            keyrings,
+            lock_path,
+            arguments,
+        })
     }
-    Ok(built)
+
+    /// Tells how far the build is.
+    pub fn progress(&self) -> &Progress {
+        &self.archive.progress
+    }
+
+    /// Builds into `output`.
+    pub fn build(&self, output: &Path) -> Result<Built> {
+        let arguments = self.arguments;
+        let signers = signers(arguments, &self.loaded, &self.trust)?;
+        let built = build::build(&Inputs {
+            loaded: &self.loaded,
+            lock: &self.lock,
+            keyrings: &self.keyrings,
+            archive: &self.archive,
+            trust: &self.trust,
+            signers: signers.as_ref(),
+            stamp: self.stamp,
+            output,
+            sync: arguments.sync,
+        })?;
+        // Numbers of users are known only now; from here on they never move.
+        if built.lock.ids != self.lock.ids && !arguments.locked {
+            built.lock.save(&self.lock_path)?;
+        }
+        Ok(built)
+    }
 }
 
 /// Who signs; nobody, where that comes later.
 fn signers(build: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Option<Signers>> {
-    let later = match build.sign {
-        Some(when) => when == When::Later,
-        None => loaded.profile.sign == SignTime::Later,
-    };
-    if later {
+    if build.signs_later(loaded) {
         return Ok(None);
     }
     let choice = match &build.signer {

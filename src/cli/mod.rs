@@ -16,6 +16,7 @@ mod lock;
 mod output;
 mod passphrase;
 mod profile;
+mod release;
 mod run;
 mod sign;
 mod test;
@@ -86,6 +87,7 @@ enum Command {
     Keys(keys::Keys),
     Addon(addon::AddonCommand),
     Sign(sign::Sign),
+    Release(release::ReleaseCommand),
     Completions(completions::Completions),
 }
 
@@ -170,6 +172,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Keys(command) => command.run(context),
         Command::Addon(command) => command.run(context),
         Command::Sign(command) => command.run(context),
+        Command::Release(command) => command.run(context),
         Command::Completions(command) => command.run(),
     }
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ci;
 mod compare;
 mod erofs;
 mod firmware;
@@ -16,8 +17,10 @@ mod interrupted;
 mod keys;
 mod limits;
 mod lists;
+mod releasing;
 mod reproducible;
 mod signatures;
 mod signers;
 mod tamper;
 mod versions;
+mod web;

@@ -1,0 +1,1 @@
+//! `hullwright release list`.
