@@ -66,7 +66,7 @@ const fn with_unit(unit: &'static [super::fleet::File<'static>]) -> Variant<'sta
     Variant {
         files: unit,
         more: "",
-        timeout: "150s",
+        timeout: 150,
     }
 }
 

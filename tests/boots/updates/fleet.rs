@@ -17,8 +17,8 @@ pub struct Variant<'a> {
     pub files: &'a [File<'a>],
     /// Lines of the profile.
     pub more: &'a str,
-    /// `health.timeout`.
-    pub timeout: &'a str,
+    /// `health.timeout`, in seconds; the grace is a third of it.
+    pub timeout: u32,
 }
 
 impl Default for Variant<'_> {
@@ -26,7 +26,7 @@ impl Default for Variant<'_> {
         Self {
             files: &[],
             more: "",
-            timeout: "6min",
+            timeout: 360,
         }
     }
 }
@@ -115,6 +115,7 @@ update:
   reboot: off
 health:
   timeout: {timeout}
+  grace: {grace}
 boot:
   verity_signature: require
 root:
@@ -123,6 +124,7 @@ root:
     enable: [{enabled}]
 {more}",
             port = self.server.port,
+            grace = timeout / 3,
             enabled = enabled.join(", "),
         );
         let path = self.state.join("fleet.yaml");

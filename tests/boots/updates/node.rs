@@ -296,7 +296,11 @@ fn parse(line: &str) -> Option<Said> {
         [id, status, output] => Some(Said::Answer(
             (*id).into(),
             status.parse().ok()?,
-            String::from_utf8_lossy(&base64::decode(output)?).into_owned(),
+            if output.is_empty() {
+                String::new()
+            } else {
+                String::from_utf8_lossy(&base64::decode(output)?).into_owned()
+            },
         )),
         _ => None,
     }

@@ -32,7 +32,7 @@ echo "version=$IMAGE_VERSION"
 pub const PANICS: Variant<'_> = Variant {
     files: &[],
     more: "kernel:\n  cmdline: [noinitrd]\n",
-    timeout: "6min",
+    timeout: 360,
 };
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
