@@ -15,3 +15,4 @@ mod seeds;
 mod server;
 mod signers;
 mod site;
+mod updates;
