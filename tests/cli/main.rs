@@ -19,3 +19,4 @@ mod seeds;
 mod server;
 mod signers;
 mod site;
+mod updates;

@@ -215,10 +215,21 @@ usable() {
         [ -e "$HULLWRIGHT_PARTUUIDS/$(_uuid "${_hash#????????????????????????????????}")" ]
 }
 
+# Records what used up its tries before it could tell why.
+record_exhausted() {
+    entries | while read -r _version _left _file; do
+        if [ "$_left" = 0 ] && ! is_failed "$_version"; then
+            record_failed "$_version" "no boot of it was found good"
+        fi
+    done
+}
+
 # pending: an installed version that the next boot starts, if it is not the running one.
 pending() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" != 0 ] && newer "$_version" "$running"; then say "$_version"; fi
+        if [ "$_left" != 0 ] && newer "$_version" "$running" && ! is_failed "$_version"; then
+            say "$_version"
+        fi
     done | newest
 }
 
@@ -288,7 +299,7 @@ END
 fetch() {
     # Through stdout, for which systemd-pull does without files of its own; they count only after it
     # has ended well.
-    timeout -k 10 "$SMALL_LIMIT" "$SYSTEMD_PULL" raw --direct --verify="$1" --sync=no \
+    timeout --foreground -k 10 "$SMALL_LIMIT" "$SYSTEMD_PULL" raw --direct --verify="$1" --sync=no \
         --size-max="${4:-$MOST_SUMS}" "$source/$2" - >"$3" 2>"$work/log" && return
     sed 's/^/  /' "$work/log" >&2
     rm -f "$3"
