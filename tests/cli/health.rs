@@ -309,6 +309,48 @@ fn three_failed_boots_of_a_good_version_select_the_other_one() {
 }
 
 #[test]
+fn names_that_an_attacker_gives_to_files_of_the_esp_run_nothing() {
+    for (path, entries) in [
+        (
+            Some("\\EFI\\Linux\\hw_2.0+$(touch bad)-1.efi"),
+            &["hw_1.0.efi"][..],
+        ),
+        (
+            Some("\\EFI\\Linux\\..\\..\\x;reboot +2-1.efi"),
+            &["hw_1.0.efi"],
+        ),
+        (
+            Some("\\EFI\\Linux\\hw_2.0+2-1.efi"),
+            &["hw_1.0.efi", "hw_`reboot`+0-1.efi", "hw_..+0.efi"],
+        ),
+        (None, &["hw_2.0+$(reboot).efi", "hw_1.0.efi"]),
+    ] {
+        let node = Node::new("2.0");
+        node.entries(entries);
+        if let Some(path) = path {
+            node.variable("LoaderBootCountPath", path);
+        }
+        let (known, output) = node.count();
+        let entry = &known["entry"];
+        assert!(entry.is_empty() || entry == "hw_2.0+2-1.efi", "{entry}");
+        assert_eq!(
+            known["trial"] == "yes",
+            path.is_some(),
+            "{}",
+            shown(&output)
+        );
+        node.put(
+            "run/hullwright/boot",
+            &format!("esp=/dev/x\ntrial=$(reboot)\nentry={entry};reboot\nversion=9\n"),
+        );
+        let output = node.script("boot-good");
+        assert!(output.status.success(), "{}", shown(&output));
+        assert!(!node.rebooted(), "{}", node.calls());
+        assert_eq!(node.list("var/lib/hullwright/failed"), [""; 0]);
+    }
+}
+
+#[test]
 fn a_rename_that_the_power_cut_in_two_is_finished() {
     let node = Node::new("2.0");
     node.entries(&["hw_1.0.efi", "hw_2.0.efi", "hw_2.0+0-3.efi"]);

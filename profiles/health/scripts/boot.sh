@@ -10,8 +10,16 @@ esp='' entry='' trial=no attempt=0 counter=none
 . "$root/usr/lib/os-release"
 version=$IMAGE_VERSION
 if [ -r "$run/boot" ]; then
-    # Written by boot-count in the initrd.
-    . "$run/boot"
+    # Written by boot-count in the initrd. Not sourced: a name on the ESP is anybody's.
+    while IFS='=' read -r key value; do
+        case $key in
+            esp) esp=$value ;;
+            entry) entry=$value ;;
+            trial) trial=$value ;;
+            attempt) attempt=$value ;;
+            counter) counter=$value ;;
+        esac
+    done <"$run/boot"
 elif [ -e "$efi/LoaderBootCountPath-$vendor" ]; then
     trial=yes
 fi
