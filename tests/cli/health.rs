@@ -460,6 +460,33 @@ fn the_esp_is_unmounted_whatever_was_found_on_it() {
     }
 }
 
+#[test]
+fn an_initrd_that_hangs_is_ended_but_not_one_that_checks_a_disk() {
+    let script = repository().join("profiles/initrd/files/usr/lib/hullwright/deadline");
+    for (busy, uptime, reboots) in [
+        ("none", "601.5", true),
+        ("systemd-fsck-root.service", "601.5", false),
+        ("systemd-repart.service", "3000.1", false),
+        ("systemd-fsck-root.service", "21600.0", true),
+        ("sysroot.mount", "601.5", true),
+    ] {
+        let node = Node::new("2.0");
+        node.put("proc/uptime", &format!("{uptime} 9.0\n"));
+        node.program(
+            "systemctl",
+            &format!("case \"$*\" in show*{busy}) echo activating ;; show*) echo inactive ;; esac"),
+        );
+        let output = node.dash(&script);
+        assert!(output.status.success(), "{busy} {}", shown(&output));
+        assert_eq!(
+            node.rebooted(),
+            reboots,
+            "{busy} {uptime} {}",
+            shown(&output)
+        );
+    }
+}
+
 /// A `systemctl` that knows units by state.
 fn systemctl(failed: &str, restarting: &str, active: &str) -> String {
     format!(
