@@ -49,8 +49,15 @@ impl Node {
         let node = Self { dir, disk };
         node.rename(OLD, "");
         // Its first boot would have made the folder.
-        node.mtools("mmd", &["::hullwright"]);
-        node.mtools("mmd", &["::hullwright/attempts"]);
+        for folder in ["::hullwright", "::hullwright/attempts"] {
+            // One of them may be there.
+            let _ = tool("mmd")
+                .arg("-i")
+                .arg(slots::esp(&node.disk))
+                .arg(folder)
+                .stdin(Stdio::null())
+                .output();
+        }
         node
     }
 

@@ -635,10 +635,11 @@ fn a_boot_is_good_when_every_check_is() {
 
 #[test]
 fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
-    for (trial, healthy, reboots) in [
-        ("yes", false, true),
-        ("no", false, false),
-        ("yes", true, false),
+    for (trial, healthy, state, reboots) in [
+        ("yes", false, "starting", true),
+        ("no", false, "starting", false),
+        ("yes", true, "degraded", false),
+        ("yes", false, "stopping", false),
     ] {
         for (script, reason) in [
             (
@@ -661,7 +662,10 @@ fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
             }
             node.program(
                 "systemctl",
-                "case \"$*\" in list-jobs*) echo ' 9 slow.service start running'; echo '10 x.target start waiting';; esac",
+                &format!(
+                    "case \"$*\" in is-system-running) echo {state} ;; list-jobs*) \
+                     echo ' 9 slow.service start running'; echo '10 x.target start waiting' ;; esac"
+                ),
             );
             node.program(
                 "journalctl",

@@ -50,6 +50,10 @@ write_record() {
 # or the version before, is better. A version that was good at some time stays up, because the reason may
 # lie outside: a network that fails must not reboot a fleet.
 reject() {
+    # Somebody else ends this boot, and a machine that is to be switched off must not start again.
+    if [ "$(systemctl is-system-running)" = stopping ]; then
+        return
+    fi
     if [ -e "$run/healthy" ]; then
         echo "no longer healthy: $1" >&2
         return
@@ -61,10 +65,10 @@ reject() {
         return
     fi
     # Whatever hangs below: a disk that does not answer must not keep the machine here.
-    { sleep 60 && systemctl --no-block reboot; } >/dev/null 2>&1 &
+    { sleep 60 && systemctl --no-block --check-inhibitors=no reboot; } >/dev/null 2>&1 &
     # Its attempt is counted already; why it failed, the next healthy boot wants to know.
     write_record "$version" "$1" "$state/attempts/$version"
     timeout 20 journalctl --sync
     sync
-    systemctl --no-block reboot
+    systemctl --no-block --check-inhibitors=no reboot
 }
