@@ -114,7 +114,7 @@ impl Node {
     }
 
     /// Boots until somebody answers, runs `script` there, and powers off.
-    fn run(&self, script: &str, arguments: &[&str]) -> String {
+    fn run(&self, script: &str, arguments: &[String]) -> String {
         let output = hullwright(self.dir.path())
             .args(["run", "--persist", "--timeout", "1500", "--console"])
             .arg(console_log(&self.disk))
@@ -211,7 +211,8 @@ struct Story {
     prepare: String,
     /// Done to the disk from outside.
     disk: fn(&Node),
-    arguments: &'static [&'static str],
+    /// Of `hullwright run`.
+    arguments: Vec<String>,
     /// Part of the recorded reason.
     reason: &'static str,
     /// Lines of the journal of all boots.
@@ -230,6 +231,15 @@ const SPIN: &str = "mount -t debugfs debugfs /sys/kernel/debug; \
     for cpu in /sys/kernel/debug/sched/fair_server/cpu*; do echo 0 >$cpu/runtime; done; \
     for n in 1 2 3 4; do chrt -f 99 sh -c 'while :; do :; done' & done; wait";
 
+/// Gives the machine a credential of systemd's, which the generator of development images acts on.
+fn credential(name: &str, text: &str) -> [String; 2] {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, text).unwrap();
+    let encoded = good(tool("base64").arg("-w0").arg(file.path()));
+    let value = format!("type=11,value=io.systemd.credential.binary:{name}={encoded}");
+    ["-smbios".to_owned(), value].map(|argument| format!("--qemu-arg={argument}"))
+}
+
 fn stories() -> Vec<Story> {
     vec![
         Story {
@@ -243,7 +253,7 @@ fn stories() -> Vec<Story> {
             ) + "mkdir -p /etc/systemd/system/hullwright-deadline.timer.d\n\
                  printf '[Timer]\\nOnBootSec=\\nOnBootSec=200\\n' >/etc/systemd/system/hullwright-deadline.timer.d/test.conf\n",
             disk: nothing,
-            arguments: &[],
+            arguments: Vec::new(),
             reason: "health check: failed units: fault.service",
             journal: &[
                 "this boot is not good: health check: /etc/hullwright/health.d/50-db: status 3: no database",
@@ -262,7 +272,7 @@ fn stories() -> Vec<Story> {
             prepare: "rm -r /etc/systemd/system/hullwright-deadline.timer.d\n".to_owned()
                 + &faults("kill -SEGV 1; sleep infinity", SPIN, FREEZE, ":"),
             disk: nothing,
-            arguments: &[],
+            arguments: Vec::new(),
             reason: "did not reach boot-complete: reset by the watchdog",
             journal: &["attempt 1", "attempt 2", "attempt 3"],
             console: &["Caught <SEGV>"],
@@ -279,7 +289,7 @@ fn stories() -> Vec<Story> {
                 ":",
             ),
             disk: nothing,
-            arguments: &["--no-watchdog"],
+            arguments: vec!["--no-watchdog".into()],
             reason: "did not reach boot-complete",
             journal: &["softdog watches"],
             console: &[],
@@ -293,7 +303,7 @@ fn stories() -> Vec<Story> {
                 fs::write(&zeros, vec![0; 4096]).unwrap();
                 slots::copy_into(&node.disk, 6, &zeros);
             },
-            arguments: &[],
+            arguments: Vec::new(),
             reason: "did not reach boot-complete",
             journal: &[],
             console: &["Boot failed in the initrd, rebooting"],
@@ -309,10 +319,38 @@ fn stories() -> Vec<Story> {
                         .arg(&node.disk),
                 );
             },
-            arguments: &[],
+            arguments: Vec::new(),
             reason: "did not reach boot-complete",
             journal: &[],
             console: &["the partitions of /usr are not on this disk"],
+        },
+        Story {
+            name: "an initrd that hangs",
+            counter: "+1-2",
+            prepare: faults(":", ":", ":", ":"),
+            disk: nothing,
+            arguments: [
+                credential(
+                    "systemd.extra-unit.hang.service",
+                    &format!(
+                        "[Unit]\nDefaultDependencies=no\nAfter=sysroot.mount\n[Service]\nType=oneshot\n\
+                         ExecStart=/usr/lib/hullwright/sh -c '. /etc/initrd-release; \
+                         while [ \"$IMAGE_VERSION\" = {NEW} ]; do sleep 5; done'\n"
+                    ),
+                ),
+                credential(
+                    "systemd.unit-dropin.initrd-fs.target",
+                    "[Unit]\nRequires=hang.service\nAfter=hang.service\n",
+                ),
+                credential(
+                    "systemd.unit-dropin.hullwright-initrd-deadline.timer",
+                    "[Timer]\nOnBootSec=\nOnBootSec=120\n",
+                ),
+            ]
+            .concat(),
+            reason: "did not reach boot-complete",
+            journal: &[],
+            console: &["the initrd has not handed over 12", "hang.service"],
         },
     ]
 }
@@ -374,7 +412,7 @@ fn whatever_a_version_on_trial_does_the_good_one_comes_back() {
         let next = stories.get(at + 1).map_or("", |next| &next.prepare);
         let journal =
             "journalctl -o cat -t boot-failed -t deadline -t softdog -t hullwright-boot-count";
-        let output = node.run(&format!("{SETTLED}\n{journal}\n{next}"), story.arguments);
+        let output = node.run(&format!("{SETTLED}\n{journal}\n{next}"), &story.arguments);
         println!("=== {} ({:?})\n{output}", story.name, begun.elapsed());
         let what = format!("{}\n{output}", story.name);
         assert_eq!(field(&output, "version"), OLD, "{what}");
@@ -392,7 +430,7 @@ fn whatever_a_version_on_trial_does_the_good_one_comes_back() {
         for line in story.console {
             assert!(console.contains(line), "{line}: {what}\n{console}");
         }
-        if story.arguments.contains(&"--no-watchdog") {
+        if story.arguments.contains(&"--no-watchdog".to_owned()) {
             assert!(
                 field(&output, "watchdog").starts_with("Software Watchdog active"),
                 "{what}"
