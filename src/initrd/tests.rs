@@ -97,6 +97,72 @@ fn a_failed_boot_reboots_instead_of_asking() {
 }
 
 #[test]
+fn boots_are_counted_before_usr_is_read_by_a_shell_that_is_nowhere_else() {
+    let initrd = built(&image(), &kernel(BUILTIN), false).unwrap();
+    let contents = contents_of(&initrd);
+    let text = |path: &str| String::from_utf8(contents[path].1.clone()).unwrap();
+    assert_eq!(text("usr/lib/hullwright/sh"), "this is usr/bin/dash");
+    for path in ["usr/bin/sh", "usr/bin/dash", "bin/sh", "usr/bin/bash"] {
+        assert!(!contents.contains_key(path), "{path}");
+    }
+    let unit = text("usr/lib/systemd/system/hullwright-boot-count.service");
+    for line in [
+        "Before=systemd-veritysetup@usr.service sysusr-usr.mount initrd-switch-root.target",
+        "ExecStart=/usr/lib/hullwright/sh /usr/lib/hullwright/boot-count",
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line} in\n{unit}");
+    }
+    for pulled in [
+        "hullwright-boot-count.service",
+        "hullwright-initrd-deadline.timer",
+    ] {
+        let link = format!("usr/lib/systemd/system/initrd.target.wants/{pulled}");
+        assert_eq!(text(&link), format!("../{pulled}"));
+    }
+    let manager = text("usr/lib/systemd/system.conf.d/10-hullwright.conf");
+    assert!(manager.contains("RuntimeWatchdogSec=90s"), "{manager}");
+}
+
+#[test]
+fn efi_pstore_is_loaded_where_the_kernel_has_it_as_a_module() {
+    let module = crate::kernel::Module {
+        path: "kernel/efi-pstore.ko".into(),
+        name: "efi_pstore".into(),
+        ..crate::kernel::Module::default()
+    };
+    let with = |modules, builtin: &str| {
+        let sources = Sources {
+            builtin: builtin.into(),
+            ..Sources::default()
+        };
+        ModuleIndex::new("6.12.1", modules, sources).unwrap()
+    };
+    let mut tree = image();
+    tree.insert(
+        TreePath::parse("usr/lib/modules/6.12.1/kernel/efi-pstore.ko").unwrap(),
+        Node {
+            meta: Meta::root(0o644),
+            kind: Kind::File {
+                content: "module".into(),
+                link: None,
+            },
+            origin: Origin::Package("kernel".into()),
+        },
+    );
+    let builtin = format!("{BUILTIN}kernel/efi-pstore.ko\n");
+    for (modules, loaded) in [
+        (with(vec![module], BUILTIN), "efi_pstore\n"),
+        (with(Vec::new(), &builtin), ""),
+        (with(Vec::new(), BUILTIN), ""),
+    ] {
+        let contents = contents_of(&built(&tree, &modules, false).unwrap());
+        let list = &contents["usr/lib/modules-load.d/hullwright.conf"].1;
+        let wanted = format!("overlay\nerofs\ndm_verity\n{loaded}");
+        assert_eq!(String::from_utf8_lossy(list), wanted);
+    }
+}
+
+#[test]
 fn only_development_images_take_units_from_the_hypervisor() {
     let path = "usr/lib/systemd/system-generators/systemd-debug-generator";
     for development in [false, true] {

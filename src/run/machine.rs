@@ -246,7 +246,7 @@ fn arguments(
     // Not the first index, so that `extra` can put others before it.
     add(&["-device", "virtio-blk-pci,drive=disk,bootindex=100"]);
     if hardware.watchdog {
-        // A PCI device whose driver Debian's cloud kernels have on both architectures.
+        // QEMU has this PCI device on both architectures, and Debian's cloud kernel its driver.
         add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
     }
     for (name, value) in &hardware.credentials {

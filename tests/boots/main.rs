@@ -6,6 +6,7 @@
 mod support;
 
 mod container;
+mod health;
 mod slots;
 mod trust;
 mod updates;

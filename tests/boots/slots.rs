@@ -72,6 +72,20 @@ fn uuid(hex: &str) -> String {
 
 /// Puts the version of the build `output` into slot B of `disk`.
 pub fn fill_b(disk: &Path, output: &Path, version: &str) {
+    let id = fill_b_partitions(disk, output, version);
+    let entry = format!("::EFI/Linux/{id}_{version}+3-0.efi");
+    good(
+        tool("mcopy")
+            .arg("-o")
+            .arg("-i")
+            .arg(esp(disk))
+            .arg(uki(output))
+            .arg(entry),
+    );
+}
+
+/// As [`fill_b`], without the boot entry; returns the image's id.
+pub fn fill_b_partitions(disk: &Path, output: &Path, version: &str) -> String {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(output.join("manifest.json")).unwrap()).unwrap();
     let (id, hash) = (
@@ -90,15 +104,7 @@ pub fn fill_b(disk: &Path, output: &Path, version: &str) {
             ])
             .arg(disk),
     );
-    let entry = format!("::EFI/Linux/{id}_{version}+3-0.efi");
-    good(
-        tool("mcopy")
-            .arg("-o")
-            .arg("-i")
-            .arg(esp(disk))
-            .arg(uki(output))
-            .arg(entry),
-    );
+    id.to_owned()
 }
 
 /// Removes the boot entry of `version` (with its counter) from the ESP.
@@ -120,8 +126,13 @@ pub fn remove_entry(disk: &Path, version: &str) {
 
 /// Flips bits in every block of slot A's file data, so that whatever the boot reads is damaged.
 pub fn flip_byte_of_usr(disk: &Path, output: &Path) {
+    flip_byte_of_usr_in(disk, output, 2);
+}
+
+/// As [`flip_byte_of_usr`], in the partition `number`.
+pub fn flip_byte_of_usr_in(disk: &Path, output: &Path, number: u32) {
     let length = fs::metadata(output.join("usr.erofs")).unwrap().len();
-    let (first, _) = partition(disk, 2);
+    let (first, _) = partition(disk, number);
     let disk = File::options().read(true).write(true).open(disk).unwrap();
     // The superblock stays good, so that the damage is met while files are read.
     for block in (64..length / 4096).step_by(97) {

@@ -309,6 +309,48 @@ fn three_failed_boots_of_a_good_version_select_the_other_one() {
 }
 
 #[test]
+fn names_that_an_attacker_gives_to_files_of_the_esp_run_nothing() {
+    for (path, entries) in [
+        (
+            Some("\\EFI\\Linux\\hw_2.0+$(touch bad)-1.efi"),
+            &["hw_1.0.efi"][..],
+        ),
+        (
+            Some("\\EFI\\Linux\\..\\..\\x;reboot +2-1.efi"),
+            &["hw_1.0.efi"],
+        ),
+        (
+            Some("\\EFI\\Linux\\hw_2.0+2-1.efi"),
+            &["hw_1.0.efi", "hw_`reboot`+0-1.efi", "hw_..+0.efi"],
+        ),
+        (None, &["hw_2.0+$(reboot).efi", "hw_1.0.efi"]),
+    ] {
+        let node = Node::new("2.0");
+        node.entries(entries);
+        if let Some(path) = path {
+            node.variable("LoaderBootCountPath", path);
+        }
+        let (known, output) = node.count();
+        let entry = &known["entry"];
+        assert!(entry.is_empty() || entry == "hw_2.0+2-1.efi", "{entry}");
+        assert_eq!(
+            known["trial"] == "yes",
+            path.is_some(),
+            "{}",
+            shown(&output)
+        );
+        node.put(
+            "run/hullwright/boot",
+            &format!("esp=/dev/x\ntrial=$(reboot)\nentry={entry};reboot\nversion=9\n"),
+        );
+        let output = node.script("boot-good");
+        assert!(output.status.success(), "{}", shown(&output));
+        assert!(!node.rebooted(), "{}", node.calls());
+        assert_eq!(node.list("var/lib/hullwright/failed"), [""; 0]);
+    }
+}
+
+#[test]
 fn a_rename_that_the_power_cut_in_two_is_finished() {
     let node = Node::new("2.0");
     node.entries(&["hw_1.0.efi", "hw_2.0.efi", "hw_2.0+0-3.efi"]);
@@ -415,6 +457,33 @@ fn the_esp_is_unmounted_whatever_was_found_on_it() {
         let calls = node.calls();
         assert!(calls.contains("mount -t vfat -o rw,dirsync"), "{calls}");
         assert_eq!(calls.matches("umount ").count(), 1, "{calls}");
+    }
+}
+
+#[test]
+fn an_initrd_that_hangs_is_ended_but_not_one_that_checks_a_disk() {
+    let script = repository().join("profiles/initrd/files/usr/lib/hullwright/deadline");
+    for (busy, uptime, reboots) in [
+        ("none", "601.5", true),
+        ("systemd-fsck-root.service", "601.5", false),
+        ("systemd-repart.service", "3000.1", false),
+        ("systemd-fsck-root.service", "21600.0", true),
+        ("sysroot.mount", "601.5", true),
+    ] {
+        let node = Node::new("2.0");
+        node.put("proc/uptime", &format!("{uptime} 9.0\n"));
+        node.program(
+            "systemctl",
+            &format!("case \"$*\" in show*{busy}) echo activating ;; show*) echo inactive ;; esac"),
+        );
+        let output = node.dash(&script);
+        assert!(output.status.success(), "{busy} {}", shown(&output));
+        assert_eq!(
+            node.rebooted(),
+            reboots,
+            "{busy} {uptime} {}",
+            shown(&output)
+        );
     }
 }
 
@@ -566,10 +635,11 @@ fn a_boot_is_good_when_every_check_is() {
 
 #[test]
 fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
-    for (trial, healthy, reboots) in [
-        ("yes", false, true),
-        ("no", false, false),
-        ("yes", true, false),
+    for (trial, healthy, state, reboots) in [
+        ("yes", false, "starting", true),
+        ("no", false, "starting", false),
+        ("yes", true, "degraded", false),
+        ("yes", false, "stopping", false),
     ] {
         for (script, reason) in [
             (
@@ -592,7 +662,10 @@ fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
             }
             node.program(
                 "systemctl",
-                "case \"$*\" in list-jobs*) echo ' 9 slow.service start running'; echo '10 x.target start waiting';; esac",
+                &format!(
+                    "case \"$*\" in is-system-running) echo {state} ;; list-jobs*) \
+                     echo ' 9 slow.service start running'; echo '10 x.target start waiting' ;; esac"
+                ),
             );
             node.program(
                 "journalctl",

@@ -10,8 +10,16 @@ esp='' entry='' trial=no attempt=0 counter=none
 . "$root/usr/lib/os-release"
 version=$IMAGE_VERSION
 if [ -r "$run/boot" ]; then
-    # Written by boot-count in the initrd.
-    . "$run/boot"
+    # Written by boot-count in the initrd. Not sourced: a name on the ESP is anybody's.
+    while IFS='=' read -r key value; do
+        case $key in
+            esp) esp=$value ;;
+            entry) entry=$value ;;
+            trial) trial=$value ;;
+            attempt) attempt=$value ;;
+            counter) counter=$value ;;
+        esac
+    done <"$run/boot"
 elif [ -e "$efi/LoaderBootCountPath-$vendor" ]; then
     trial=yes
 fi
@@ -42,6 +50,10 @@ write_record() {
 # or the version before, is better. A version that was good at some time stays up, because the reason may
 # lie outside: a network that fails must not reboot a fleet.
 reject() {
+    # Somebody else ends this boot, and a machine that is to be switched off must not start again.
+    if [ "$(systemctl is-system-running)" = stopping ]; then
+        return
+    fi
     if [ -e "$run/healthy" ]; then
         echo "no longer healthy: $1" >&2
         return
@@ -53,10 +65,10 @@ reject() {
         return
     fi
     # Whatever hangs below: a disk that does not answer must not keep the machine here.
-    { sleep 60 && systemctl --no-block reboot; } >/dev/null 2>&1 &
+    { sleep 60 && systemctl --no-block --check-inhibitors=no reboot; } >/dev/null 2>&1 &
     # Its attempt is counted already; why it failed, the next healthy boot wants to know.
     write_record "$version" "$1" "$state/attempts/$version"
     timeout 20 journalctl --sync
     sync
-    systemctl --no-block reboot
+    systemctl --no-block --check-inhibitors=no reboot
 }
