@@ -2,6 +2,9 @@
 
 mod change;
 mod cut;
+mod list;
+mod place;
+mod verify;
 
 use std::path::Path;
 
@@ -27,6 +30,8 @@ enum Command {
     Cut(cut::CutCommand),
     Promote(change::Promote),
     Yank(change::Yank),
+    List(list::List),
+    Verify(verify::Verify),
 }
 
 impl ReleaseCommand {
@@ -36,6 +41,8 @@ impl ReleaseCommand {
             Command::Cut(command) => command.run(context),
             Command::Promote(command) => command.run(context),
             Command::Yank(command) => command.run(context),
+            Command::List(command) => command.run(context),
+            Command::Verify(command) => command.run(context),
         }
     }
 }
