@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use super::{Attempt, FetchError, Fetcher};
+use super::{Attempt, FetchError, Transport};
 use crate::failure::{Failure, Kind};
 use crate::store::environment;
 
-impl Fetcher {
+impl Transport {
     /// Asks for a file, from byte `from` on.
     pub(super) fn open(
         &self,

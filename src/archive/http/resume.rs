@@ -36,7 +36,7 @@ impl Fetcher {
         };
         let mut wrong = None;
         for _ in 0..2 {
-            let result = self.retrying(wanted.url, wanted.what, |number| {
+            let result = self.transport.retrying(wanted.url, wanted.what, |number| {
                 self.transfer(wanted, &file, &partial, stage, number == 0)
             });
             match result {
@@ -138,7 +138,7 @@ impl Fetcher {
                 .filter(|(url, _)| have > 0 && *url == wanted.url)
                 .map(|(_, validator)| validator);
             let from = if resume.is_some() { have } else { 0 };
-            let mut body = self.open(wanted.url, from, resume)?;
+            let mut body = self.transport.open(wanted.url, from, resume)?;
             if body.offset != have {
                 discard(file, partial)?;
                 have = 0;
