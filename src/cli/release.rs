@@ -3,6 +3,9 @@
 mod change;
 mod cut;
 mod diff;
+mod list;
+mod place;
+mod verify;
 
 use std::path::Path;
 
@@ -25,10 +28,12 @@ pub struct ReleaseCommand {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Cut(cut::CutCommand),
+    Cut(Box<cut::CutCommand>),
     Promote(change::Promote),
     Yank(change::Yank),
     Diff(diff::DiffCommand),
+    List(list::List),
+    Verify(verify::Verify),
 }
 
 impl ReleaseCommand {
@@ -39,6 +44,8 @@ impl ReleaseCommand {
             Command::Promote(command) => command.run(context),
             Command::Yank(command) => command.run(context),
             Command::Diff(command) => command.run(context),
+            Command::List(command) => command.run(context),
+            Command::Verify(command) => command.run(context),
         }
     }
 }

@@ -55,11 +55,12 @@ pub struct Cut<'a> {
     max_growth: u32,
 }
 
-/// Refuses what is for development: no fleet must ever trust it.
+/// Refuses what is for development, which no fleet must ever trust, and images that would never look for
+/// the next release.
 ///
 /// # Errors
-/// The profile or the keys are.
-pub fn refuse_development(loaded: &Loaded, trust: &Trust) -> Result<()> {
+/// The profile or the keys are for development; the profile does not say where updates are.
+pub fn admit(loaded: &Loaded, trust: &Trust) -> Result<()> {
     if loaded.profile.development {
         return Err(Failure::new(
             Kind::Usage,
@@ -69,6 +70,17 @@ pub fn refuse_development(loaded: &Loaded, trust: &Trust) -> Result<()> {
             ),
         )
         .hint("release a profile without the `dev` mix-in")
+        .into());
+    }
+    if loaded.profile.update.url.is_none() {
+        return Err(Failure::new(
+            Kind::Usage,
+            format!(
+                "{} has no `update.url`: machines that are installed with it would never update",
+                loaded.reference
+            ),
+        )
+        .hint("set it to where DIR will be served, such as `update: {url: \"https://updates.example.com/os\"}`")
         .into());
     }
     if trust.is_development() {

@@ -24,8 +24,10 @@ pub mod payload;
 pub mod promote;
 pub mod rules;
 pub mod signed;
+pub mod source;
 pub mod sums;
 pub mod tree;
+pub mod verify;
 pub mod version;
 pub mod yank;
 

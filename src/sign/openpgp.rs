@@ -187,6 +187,18 @@ pub fn keyring(bytes: &[u8]) -> Result<Vec<u8>> {
     pgp::ser::Serialize::to_bytes(&Several(keys)).context("encoding the keys")
 }
 
+/// Checks that a block of public keys is encoded as this program does it, so that no byte of it is free.
+///
+/// # Errors
+/// It is no such block.
+pub fn canonical(block: &str) -> Result<()> {
+    ensure!(
+        join(&[block])? == block,
+        "it is damaged, or not in the form that `hullwright keys` writes"
+    );
+    Ok(())
+}
+
 fn collect(blocks: &[&str]) -> Result<Vec<SignedPublicKey>> {
     let mut keys: Vec<SignedPublicKey> = Vec::new();
     for block in blocks {

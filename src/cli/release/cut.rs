@@ -50,7 +50,7 @@ impl CutCommand {
         let mut prepared: Vec<Prepared<'_>> = Vec::new();
         for profile in &self.profiles {
             let admit = |loaded: &Loaded, trust: &Trust| {
-                cut::refuse_development(loaded, trust)?;
+                cut::admit(loaded, trust)?;
                 refuse_unsigned(&self.build, loaded)
             };
             let one = Prepared::new(profile, &self.build, &version, admit, context)?;

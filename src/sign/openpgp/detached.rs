@@ -231,6 +231,29 @@ impl ReleaseKeys {
         self.keys.iter().map(description).collect()
     }
 
+    /// Whether an armoured block has one of these keys.
+    ///
+    /// # Errors
+    /// It is no such block, or says something else of a key that both have.
+    pub fn shares_key(&self, armoured: &str) -> Result<bool> {
+        let mut shared = false;
+        for key in parse_public(armoured)? {
+            let known = self
+                .keys
+                .iter()
+                .find(|known| known.fingerprint() == key.fingerprint());
+            if let Some(known) = known {
+                ensure!(
+                    *known == key,
+                    "it says something else of the key {}",
+                    key.fingerprint()
+                );
+                shared = true;
+            }
+        }
+        Ok(shared)
+    }
+
     /// Checks that `signature` is the canonical signature of `data` by one of the keys that is good
     /// at `now`; returns when it was made.
     ///
