@@ -339,14 +339,14 @@ fn the_sums_and_the_manifest_tell_the_truth() {
         .lines()
         .filter_map(|line| Some(line.split_once("  ")?.1))
         .collect();
-    let names = [
+    let expected = [
         &efi,
         "manifest.json",
         "usr.erofs",
         "usr.verity",
         "usr.verity-sig",
     ];
-    assert_eq!(summed, names);
+    assert_eq!(summed, expected);
     let mut all = vec!["SHA256SUMS", "build-report.json", "disk.raw"];
     all.extend(&summed);
     all.sort_unstable();
