@@ -253,7 +253,7 @@ fn stories() -> Vec<Story> {
             arguments: Vec::new(),
             reason: "did not reach boot-complete: reset by the watchdog",
             journal: &["attempt 1", "attempt 2", "attempt 3"],
-            console: &["Caught <SEGV>"],
+            console: &["reboot: Restarting system"],
         },
         Story {
             name: "a PID 1 that hangs where softdog watches",

@@ -501,12 +501,18 @@ fn systemctl(failed: &str, restarting: &str, active: &str) -> String {
 #[test]
 fn a_boot_is_good_when_every_check_is() {
     type Change = fn(&Node);
-    let good: [(&str, Change); 8] = [
+    let good: [(&str, Change); 9] = [
         ("nothing special", |_| {}),
         ("a failure in the initrd", |n| {
             n.program(
                 "systemctl",
                 "case \"$*\" in *state=failed*) echo 'a.service not-found failed failed a' ;; esac",
+            );
+        }),
+        ("an ESP that is full", |n| {
+            n.program(
+                "systemctl",
+                &systemctl("systemd-boot-random-seed.service", "", ""),
             );
         }),
         ("an allowed failure", |n| {
