@@ -258,7 +258,7 @@ fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
 }
 
 /// Signing keys for builds: made once, for they cost a second.
-fn keys() -> PathBuf {
+pub fn keys() -> PathBuf {
     static KEYS: OnceLock<PathBuf> = OnceLock::new();
     KEYS.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));

@@ -11,6 +11,7 @@ mod interrupt;
 mod keys;
 mod locks;
 mod profiles;
+mod release;
 mod seeds;
 mod server;
 mod signers;

@@ -205,7 +205,7 @@ fn fat() -> Vec<u8> {
 }
 
 /// A PE32+ image of one section, as small as the format allows.
-fn stub() -> Vec<u8> {
+pub fn stub() -> Vec<u8> {
     let mut out = vec![0; 0x800];
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");

@@ -14,6 +14,10 @@ pub struct Reply {
     pub declared: Option<u64>,
     /// A pause after each 4 KiB.
     pub pause: Duration,
+    /// So many answers break off in the middle.
+    pub cuts: usize,
+    /// It knows no ranges, and always answers with everything.
+    pub whole: bool,
 }
 
 #[derive(Default)]
@@ -101,13 +105,23 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
     }
     let entry = from.map_or_else(|| path.clone(), |from| format!("{path} {from}-"));
     shared.log.lock().unwrap().push(entry);
-    let reply = shared.replies.lock().unwrap().get(&path).cloned();
+    let reply = {
+        let mut replies = shared.replies.lock().unwrap();
+        let reply = replies.get(&path).cloned();
+        if let Some(kept) = replies.get_mut(&path) {
+            kept.cuts = kept.cuts.saturating_sub(1);
+        }
+        reply
+    };
     let close = "Connection: close\r\n\r\n";
     let Some(reply) = reply else {
         let head = format!("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{close}");
         let _ = stream.write_all(head.as_bytes());
         return;
     };
+    if reply.whole {
+        from = None;
+    }
     let whole = reply.body.len();
     let start = from.unwrap_or(0).min(whole);
     let rest = &reply.body[start..];
@@ -119,7 +133,12 @@ fn answer(mut stream: TcpStream, shared: &Shared) {
     let length = reply.declared.unwrap_or(rest.len() as u64);
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nETag: \"a\"\r\n{close}");
     let _ = stream.write_all(head.as_bytes());
-    for chunk in rest.chunks(4096) {
+    let end = if reply.cuts > 0 {
+        rest.len() / 2
+    } else {
+        rest.len()
+    };
+    for chunk in rest[..end].chunks(4096) {
         if stream
             .write_all(chunk)
             .and_then(|()| stream.flush())

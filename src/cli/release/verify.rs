@@ -69,7 +69,7 @@ fn show(report: &Report, context: Context) {
         output::event("result", json!(report));
     } else if !context.quiet {
         output::line_out(&format!(
-            "good  {}: {} releases, {} files, {}, signed by {}",
+            "good  {}: releases {}, files {}, {}, signed by {}",
             report.channels.join(", "),
             report.releases,
             report.files,

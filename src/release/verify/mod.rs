@@ -198,7 +198,7 @@ pub fn index(source: &dyn Source, request: &Request<'_>, channel: &str) -> Resul
 /// The channels that `source` has, or the one that is asked for.
 ///
 /// # Errors
-/// It can't be listed.
+/// It can't be listed, or has none.
 pub fn channel_names(source: &dyn Source, wanted: Option<&str>) -> Result<Vec<String>> {
     if let Some(name) = wanted {
         profile::check_channel(name).map_err(|expected| {
@@ -209,15 +209,16 @@ pub fn channel_names(source: &dyn Source, wanted: Option<&str>) -> Result<Vec<St
         })?;
         return Ok(vec![name.to_owned()]);
     }
+    // One of the two will do: that the other is missing is a finding, as is what can't be read.
     let has_index = |name: &String| {
         let path = format!("{name}/{}", super::names::INDEX);
-        // What can't be read is a finding of whoever reads it.
-        !matches!(source.open(&path), Ok(None))
+        let absent = |path: &str| matches!(source.open(path), Ok(None));
+        !(absent(&path) && absent(&signature_of(&path)))
     };
     let listed = source
         .list("")
         .map_err(|error| archive(format!("{}: {error:#}", source.name())))?;
-    let names = match listed {
+    let names: Vec<String> = match listed {
         Some(names) => names
             .into_iter()
             .filter(|name| profile::check_channel(name).is_ok())
@@ -229,16 +230,16 @@ pub fn channel_names(source: &dyn Source, wanted: Option<&str>) -> Result<Vec<St
             .filter(has_index)
             .collect(),
     };
+    if names.is_empty() {
+        return Err(archive(format!("{} has no channel", source.name()))
+            .hint("name the folder or URL that has release.asc; where it is a URL, name the channel with --channel")
+            .into());
+    }
     Ok(names)
 }
 
 fn channels(check: &Check<'_>, wanted: Option<&str>) -> Result<Vec<String>> {
     let names = channel_names(check.source, wanted)?;
-    if names.is_empty() {
-        return Err(archive(format!("{} has no channel", check.source.name()))
-            .hint("name the folder or URL that has release.asc; where it is a URL, name the channel with --channel")
-            .into());
-    }
     if wanted.is_none()
         && let Ok(Some(listed)) = check.source.list("")
     {
