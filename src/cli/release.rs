@@ -27,9 +27,10 @@ pub struct ReleaseCommand {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Cut(cut::CutCommand),
+    Cut(Box<cut::CutCommand>),
     Promote(change::Promote),
     Yank(change::Yank),
+    Resign(change::Resign),
     List(list::List),
     Verify(verify::Verify),
 }
@@ -41,6 +42,7 @@ impl ReleaseCommand {
             Command::Cut(command) => command.run(context),
             Command::Promote(command) => command.run(context),
             Command::Yank(command) => command.run(context),
+            Command::Resign(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Verify(command) => command.run(context),
         }

@@ -16,6 +16,7 @@ mod interrupted;
 mod keys;
 mod limits;
 mod lists;
+mod release;
 mod reproducible;
 mod signatures;
 mod signers;
