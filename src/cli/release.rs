@@ -2,6 +2,7 @@
 
 mod change;
 mod cut;
+mod diff;
 mod list;
 mod place;
 mod verify;
@@ -31,6 +32,7 @@ enum Command {
     Promote(change::Promote),
     Yank(change::Yank),
     Resign(change::Resign),
+    Diff(diff::DiffCommand),
     List(list::List),
     Verify(verify::Verify),
 }
@@ -43,6 +45,7 @@ impl ReleaseCommand {
             Command::Promote(command) => command.run(context),
             Command::Yank(command) => command.run(context),
             Command::Resign(command) => command.run(context),
+            Command::Diff(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Verify(command) => command.run(context),
         }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ci;
 mod compare;
 mod erofs;
 mod firmware;
@@ -17,8 +18,10 @@ mod keys;
 mod limits;
 mod lists;
 mod release;
+mod releasing;
 mod reproducible;
 mod signatures;
 mod signers;
 mod tamper;
 mod versions;
+mod web;

@@ -31,6 +31,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
+    ("rsync", "rsync"),
+    ("git", "git"),
     ("cpio", "cpio"),
     ("gcc", "gcc"),
     ("g++", "g++"),

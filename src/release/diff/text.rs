@@ -262,6 +262,9 @@ fn signed(from: u64, to: u64) -> String {
         return format!("{sign}{size}");
     }
     let percent = difference as f64 * 100.0 / from as f64;
+    if percent < 0.05 {
+        return format!("{sign}{size}");
+    }
     format!("{sign}{size} ({sign}{percent:.1} %)")
 }
 
