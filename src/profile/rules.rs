@@ -33,8 +33,11 @@ fn windows(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
             .at(&["update", "reboot"])
             .map_or(&tree.origin, |node| &node.origin);
         problems.push(
-            Problem::at(origin, "`update.reboot` is `window`, and there is none")
-                .hint("add one: `windows: [{start: \"Sun 02:00\", duration: 2h}]`"),
+            Problem::at(
+                origin,
+                "`update.reboot` is `window`, and `update.windows` is empty",
+            )
+            .hint("add one: `windows: [{start: \"Sun 02:00\", duration: 2h}]`"),
         );
     }
 }

@@ -16,3 +16,4 @@ mod seeds;
 mod server;
 mod signers;
 mod site;
+mod updates;

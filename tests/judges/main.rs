@@ -2,6 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests live in the outside world")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "../cli/server.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,10 +20,12 @@ mod interrupted;
 mod keys;
 mod limits;
 mod lists;
+mod release;
 mod releasing;
 mod reproducible;
 mod signatures;
 mod signers;
 mod tamper;
+mod updates;
 mod versions;
 mod web;

@@ -43,6 +43,14 @@ put() {
     mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync "${1%/*}"
 }
 
+# Makes the scratch folder `work`. Whoever has the lock may remove those of runs that were killed.
+scratch() {
+    rm -rf "$HULLWRIGHT_RUN"/update.??????
+    work=$(mktemp -d "$HULLWRIGHT_RUN/update.XXXXXX") || return
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT TERM
+}
+
 # --- Settings: /etc/hullwright/update.conf wins over /usr/lib/hullwright/update.conf.
 
 # own_setting KEY: the node's own value, even an empty one.
@@ -207,17 +215,28 @@ usable() {
         [ -e "$HULLWRIGHT_PARTUUIDS/$(_uuid "${_hash#????????????????????????????????}")" ]
 }
 
+# Records what used up its tries before it could tell why.
+record_exhausted() {
+    entries | while read -r _version _left _file; do
+        if [ "$_left" = 0 ] && ! is_failed "$_version"; then
+            record_failed "$_version" "no boot of it was found good"
+        fi
+    done
+}
+
 # pending: an installed version that the next boot starts, if it is not the running one.
 pending() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" != 0 ] && newer "$_version" "$running"; then say "$_version"; fi
+        if [ "$_left" != 0 ] && newer "$_version" "$running" && ! is_failed "$_version"; then
+            say "$_version"
+        fi
     done | newest
 }
 
-# fallback: the newest other version that starts if the running one can't.
+# fallback: the newest other version that was found good once.
 fallback() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" != 0 ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
+        if [ "$_left" = - ] && [ "$_version" != "$running" ] && ! is_failed "$_version" &&
             usable "$_file"; then
             say "$_version"
         fi
@@ -280,7 +299,7 @@ END
 fetch() {
     # Through stdout, for which systemd-pull does without files of its own; they count only after it
     # has ended well.
-    timeout -k 10 "$SMALL_LIMIT" "$SYSTEMD_PULL" raw --direct --verify="$1" --sync=no \
+    timeout --foreground -k 10 "$SMALL_LIMIT" "$SYSTEMD_PULL" raw --direct --verify="$1" --sync=no \
         --size-max="${4:-$MOST_SUMS}" "$source/$2" - >"$3" 2>"$work/log" && return
     sed 's/^/  /' "$work/log" >&2
     rm -f "$3"

@@ -202,6 +202,9 @@ fn each_mistake_has_its_message() {
         "root: {tmpfiles: [\"q\"]}\n",
         "os: {channel: [a]}\n",
         "archives: [{name: debian}]\n",
+        "update: {url: \"ftp://x\", delay: soon}\n",
+        "update: {interval: often, windows: [{start: daily}]}\n",
+        "os: {id: a, name: A, version: 1}\nkernel: {package: xx}\nname: a\nupdate: {reboot: window}\n",
     ];
     let mut text = String::new();
     for case in cases {
@@ -332,6 +335,35 @@ profile.yaml:1:13: `archives[0]` has no `suites`
   |
 1 | archives: [{name: debian}]
   |             ^^^^ add `suites:` to this entry
+----
+profile.yaml:1:15: `update.url` is `ftp://x`; expected a URL that begins with `https://` or `http://`, without `?` and `#`
+ --> profile.yaml:1:15
+  |
+1 | update: {url: "ftp://x", delay: soon}
+  |               ^^^^^^^^^
+error: profile.yaml:1:33: `update.delay` is `soon`; expected a time span such as `90s`, `30min`, `2h` or `1h 30min`
+ --> profile.yaml:1:33
+  |
+1 | update: {url: "ftp://x", delay: soon}
+  |                                 ^^^^
+----
+profile.yaml:1:20: `update.interval` is `often`; expected a calendar expression of systemd.time(7), such as `hourly`, `daily`, `Sun 02:00`, `Mon..Fri 03:30` or `*-*-01 04:00:00`
+ --> profile.yaml:1:20
+  |
+1 | update: {interval: often, windows: [{start: daily}]}
+  |                    ^^^^^
+error: profile.yaml:1:38: `update.windows[0]` has no `duration`
+ --> profile.yaml:1:38
+  |
+1 | update: {interval: often, windows: [{start: daily}]}
+  |                                      ^^^^^ add `duration:` to this entry
+----
+profile.yaml:4:18: `update.reboot` is `window`, and `update.windows` is empty
+ --> profile.yaml:4:18
+  |
+4 | update: {reboot: window}
+  |                  ^^^^^^
+hint: add one: `windows: [{start: "Sun 02:00", duration: 2h}]`
 ----
 "#);
 }

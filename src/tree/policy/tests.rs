@@ -59,6 +59,14 @@ fn packages() -> Tree {
 }
 
 fn run(extra: &str, overlay: &[(&str, &str)]) -> Result<(Tree, PolicyReport)> {
+    run_with(extra, overlay, b"")
+}
+
+fn run_with(
+    extra: &str,
+    overlay: &[(&str, &str)],
+    update_keys: &[u8],
+) -> Result<(Tree, PolicyReport)> {
     let mut tree = packages();
     let overlay: Vec<_> = overlay
         .iter()
@@ -75,7 +83,10 @@ fn run(extra: &str, overlay: &[(&str, &str)]) -> Result<(Tree, PolicyReport)> {
     let report = apply(
         &mut tree,
         &PolicyInput {
-            update: UpdateInput::default(),
+            update: UpdateInput {
+                more_keys: update_keys,
+                ..UpdateInput::default()
+            },
             profile: &profile(extra),
             stamp: Stamp::from_seconds(86400 * 20000),
             overlay: &overlay,
@@ -224,5 +235,98 @@ fn what_an_image_must_not_or_cannot_hold_is_refused() {
         let error = run(extra, &[overlay]).map(|_| ()).unwrap_err();
         let message = crate::failure::failure_of(&error).unwrap().to_string();
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+const SYSUPDATE: &str = "usr/lib/systemd/systemd-sysupdate";
+const TOOLS: [(&str, &str); 4] = [
+    (SYSUPDATE, "x"),
+    ("usr/lib/systemd/systemd-pull", "x"),
+    ("usr/bin/gpg", "x"),
+    ("usr/bin/bootctl", "x"),
+];
+const UPDATE: &str = "update:\n  url: https://updates.example.org/os/\n  interval: Sun 02:00\n  \
+                      delay: 30min\n  reboot: window\n  windows:\n  \
+                      - {start: 'Sat 03:00', duration: 2h}\n  - {start: daily, duration: 30min}\n";
+
+#[test]
+fn updates_are_in_every_image_that_can_have_them_and_run_where_there_is_a_server() {
+    let enabled = |report: &PolicyReport| -> Vec<String> {
+        let all = report.enabled_units.iter();
+        all.filter(|name| name.contains("update"))
+            .cloned()
+            .collect()
+    };
+    let (tree, report) = run("", &[]).unwrap();
+    assert!(!edit::exists(&tree, "usr/bin/hullwright-update"));
+    assert_eq!(enabled(&report), [""; 0]);
+
+    let (tree, report) = run("boot: {tries: 5}\n", &TOOLS).unwrap();
+    assert_eq!(enabled(&report), ["hullwright-update-setup.service"]);
+    let conf = text(&tree, "usr/lib/hullwright/update.conf");
+    assert!(
+        conf.ends_with("arch=x86_64\ntries=5\nurl=\nreboot=off\n"),
+        "{conf}"
+    );
+    assert_eq!(text(&tree, "usr/lib/systemd/import-pubring.gpg"), "");
+
+    let (tree, report) = run_with(UPDATE, &TOOLS, b"keys").unwrap();
+    assert_eq!(
+        enabled(&report),
+        [
+            "hullwright-update-loader.service",
+            "hullwright-update-setup.service",
+            "hullwright-update-window-1.timer",
+            "hullwright-update-window-2.timer",
+            "hullwright-update.timer",
+        ]
+    );
+    assert_eq!(text(&tree, "usr/lib/systemd/import-pubring.gpg"), "keys");
+    let timer = text(&tree, "usr/lib/systemd/system/hullwright-update.timer");
+    assert!(
+        timer.contains("OnCalendar=Sun 02:00\nRandomizedDelaySec=30min\n"),
+        "{timer}"
+    );
+    let window = text(
+        &tree,
+        "usr/lib/systemd/system/hullwright-update-window-2.timer",
+    );
+    assert!(
+        window.contains("OnCalendar=daily\nRandomizedDelaySec=30min\n"),
+        "{window}"
+    );
+    for (path, node) in tree.iter() {
+        let Some(content) = node
+            .content()
+            .filter(|_| path.to_string().contains("update"))
+        else {
+            continue;
+        };
+        let text = String::from_utf8(content.read().unwrap().into_owned()).unwrap();
+        let open = ["@INTERVAL@", "@DELAY@", "@START@", "@DURATION@", "@NUMBER@"];
+        assert!(!open.iter().any(|word| text.contains(word)), "{path}");
+    }
+}
+
+#[test]
+fn what_a_profile_switches_off_of_updates_stays_off() {
+    let off = format!("{UPDATE}root:\n  units: {{disable: [hullwright-update.timer]}}\n");
+    let (_, report) = run_with(&off, &TOOLS, b"keys").unwrap();
+    let timer = "hullwright-update.timer".to_owned();
+    assert!(!report.enabled_units.contains(&timer));
+}
+
+#[test]
+fn a_server_needs_what_verifies_and_installs() {
+    let message = |tools: &[(&str, &str)], keys: &[u8]| {
+        run_with(UPDATE, tools, keys).unwrap_err().to_string()
+    };
+    assert!(message(&TOOLS, b"").contains("no key that releases could be verified with"));
+    for (at, _) in TOOLS {
+        let others: Vec<_> = TOOLS
+            .into_iter()
+            .filter(|(other, _)| *other != at)
+            .collect();
+        assert!(message(&others, b"keys").contains(at), "{at}");
     }
 }
