@@ -54,16 +54,13 @@ impl Loaded {
         out
     }
 
-    /// The merged profile as a release publishes it: all that decides the image's bytes. Neither the
-    /// channel, which changes with promotion, nor who signs and with what on which machine.
+    /// The merged profile as a release publishes it: all that decides the image's bytes, and not who
+    /// signs and with what on which machine.
     #[must_use]
     pub fn published_yaml(&self) -> String {
         let mut json = self.json();
         if let Some(keys) = json.as_object_mut() {
             keys.retain(|key, _| !matches!(key.as_str(), "keys" | "signer" | "sign"));
-            if let Some(os) = keys.get_mut("os").and_then(Json::as_object_mut) {
-                os.shift_remove("channel");
-            }
         }
         let mut out = String::new();
         write(&json, Some(&self.tree), ROOT_SHAPE, 0, false, &mut out);

@@ -31,6 +31,8 @@ use crate::stamp::Stamp;
 #[derive(Debug)]
 pub struct Tree {
     dir: PathBuf,
+    /// Whether it was made by [`Self::open`].
+    made: bool,
     /// Locked as long as the value lives.
     _lock: fs::File,
 }
@@ -59,6 +61,15 @@ pub struct Authority {
     pub now: Stamp,
 }
 
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if self.made {
+            // Only an empty one goes: nothing was published.
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
 impl Tree {
     /// Takes charge of the tree in `dir`, which is made if need be.
     ///
@@ -71,6 +82,7 @@ impl Tree {
                 format!("can't use {} as a release tree: {error}", dir.display()),
             )
         };
+        let made = !dir.exists();
         fs::create_dir_all(dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
         let lock = fs::File::open(&dir).map_err(failed)?;
@@ -82,7 +94,11 @@ impl Tree {
             .hint("wait until it has finished")
             .into());
         }
-        Ok(Self { dir, _lock: lock })
+        Ok(Self {
+            dir,
+            made,
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -156,6 +172,24 @@ impl Tree {
             .hint("where the release key was rotated, release.asc must still have the old key")
             .into()
         })
+    }
+
+    /// Signs a channel anew as it is, such as after a rotation of the key.
+    ///
+    /// # Errors
+    /// There is no such channel; as [`Self::channel`] and [`Self::publish`].
+    pub fn sign_again(&self, channel: &str, authority: &Authority) -> Result<Index> {
+        let mut index = self.channel(channel, authority)?;
+        if index.serial == 0 {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{} has no channel {channel}", self.dir.display()),
+            )
+            .into());
+        }
+        index.serial += 1;
+        self.publish(&index, &[], authority, &self.scratch()?)?;
+        Ok(index)
     }
 
     /// The states of all other channels than `channel`.

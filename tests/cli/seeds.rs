@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 
+use hullwright::arch::Arch;
 use hullwright::archive::{cleartext, openpgp::Keyring, packages};
 use hullwright::digest::Sha256;
 use hullwright::disk::GptTable;
@@ -12,12 +13,16 @@ use hullwright::disk::format::{Entry, Header};
 use hullwright::erofs::{Codec, CodecSettings, Image, ImageOptions, Plan};
 use hullwright::esp::{self, EspContent, EspFile, EspReader};
 use hullwright::kernel::index::{Builder, Index};
+use hullwright::release::index::{File, Layout, Release};
+use hullwright::release::names::Role;
+use hullwright::release::sums::Sums;
 use hullwright::resolve::Lock;
 use hullwright::sign::efi::{Signature, auth, siglist};
+use hullwright::sign::openpgp::ReleaseKeys;
 use hullwright::stamp::Stamp;
 use hullwright::tree::{Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
 use hullwright::uki::{self, Pe, Section};
-use hullwright::{initrd, package, profile, verity};
+use hullwright::{initrd, package, profile, release, verity};
 use uuid::Uuid;
 
 fn repository() -> &'static Path {
@@ -343,10 +348,65 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("pe", "stub", stub()),
         ("pe", "uki", uki),
         ("profile", "base", base_profile()),
+        (
+            "release_index",
+            "index",
+            release_index().to_text().unwrap().into(),
+        ),
+        (
+            "release_sums",
+            "sums",
+            release::signed::sums(&release_index(), Arch::X86_64)
+                .to_text()
+                .into(),
+        ),
+        // Made with a key that is gone.
+        (
+            "release_sums",
+            "release.asc",
+            read("fuzz/seeds/release_sums/release.asc"),
+        ),
+        (
+            "release_sums",
+            "signature",
+            read("fuzz/seeds/release_sums/signature"),
+        ),
         ("siglist", "list", siglist()),
         ("siglist", "signed", signed_variable()),
         ("verity", "tree", verity()),
     ]
+}
+
+/// A channel with two releases, one of them withdrawn.
+fn release_index() -> release::Index {
+    let mut index = release::Index::new("stable");
+    index.serial = 3;
+    let product = index.product_mut("seed", Arch::X86_64);
+    for version in ["1.0~rc1", "1.0"] {
+        let root_hash = Sha256::of(version.as_bytes());
+        let file = |role: Role| File {
+            name: role.file_name("seed", version, &root_hash),
+            role,
+            size: 4096,
+            sha256: Sha256::of(b"seed"),
+        };
+        product.releases.push(Release {
+            version: version.into(),
+            stamp: 1,
+            root_hash,
+            layout: Layout {
+                esp: 1 << 30,
+                usr: 1 << 30,
+                verity: 1 << 20,
+                signature: 1 << 20,
+            },
+            files: Role::REQUIRED.map(file).to_vec(),
+            yanked: None,
+        });
+    }
+    product.releases[1].yanked = Some("it lost the network".into());
+    product.current = Some("1.0~rc1".into());
+    index
 }
 
 fn siglist() -> Vec<u8> {
@@ -418,6 +478,12 @@ fn every_seed_is_what_its_target_reads() {
             "packages" => packages::parse(&bytes, "amd64").is_ok_and(|list| list.len() == 2),
             "pe" => Pe::parse(&bytes).is_ok(),
             "profile" => profile::parse_bytes(&bytes).is_ok(),
+            "release_index" => release::Index::parse(&bytes).is_ok(),
+            "release_sums" => match name {
+                "sums" => Sums::parse(&bytes).is_ok(),
+                "release.asc" => ReleaseKeys::parse(std::str::from_utf8(&bytes).unwrap()).is_ok(),
+                _ => bytes.starts_with(&[0xC2, 0x75]),
+            },
             "siglist" if name == "list" => siglist::read(&bytes).is_ok(),
             "siglist" => auth::payload(&bytes).is_ok_and(|list| siglist::read(list).is_ok()),
             "verity" => verity::SuperBlock::parse(&bytes).is_ok(),

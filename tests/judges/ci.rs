@@ -252,14 +252,18 @@ fn gitlab_job(workflow: &Value, job: &str, forge: &mut Forge) -> String {
         assert!(!value.contains('$'), "{value}");
         forge.set(&name, &value);
     }
-    let lines = |key: &str| -> String {
-        let lines = workflow[job][key].as_array().map_or(&[][..], Vec::as_slice);
+    let lines = |of: &Value, key: &str| -> String {
+        let lines = of[key].as_array().map_or(&[][..], Vec::as_slice);
         let lines: Vec<_> = lines.iter().map(|line| line.as_str().unwrap()).collect();
         lines.join("\n")
     };
-    let output = forge.run(&lines("script"), &BTreeMap::new());
+    let script = [
+        lines(&workflow["default"], "before_script"),
+        lines(&workflow[job], "script"),
+    ];
+    let output = forge.run(&script.join("\n"), &BTreeMap::new());
     assert!(output.status.success(), "{}", shown(&output));
-    let after = forge.run(&lines("after_script"), &BTreeMap::new());
+    let after = forge.run(&lines(&workflow[job], "after_script"), &BTreeMap::new());
     assert!(after.status.success(), "{}", shown(&after));
     shown(&output) + &shown(&after)
 }

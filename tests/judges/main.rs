@@ -20,6 +20,7 @@ mod interrupted;
 mod keys;
 mod limits;
 mod lists;
+mod release;
 mod releasing;
 mod reproducible;
 mod signatures;

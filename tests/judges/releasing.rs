@@ -1,5 +1,6 @@
 //! Does what `docs/releasing.md` says, command by command, in one folder from the first to the last.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -44,6 +45,13 @@ fn every_command_of_the_guide_does_what_it_says() {
     desk.instead("https://updates.example.com/my-host", &url);
     // A mirror may lag by weeks, and may have nothing that is newer; neither is judged here.
     desk.instead("hullwright lock", "hullwright lock --allow-expired");
+    for command in [
+        "git init -q .",
+        "git config user.name Me",
+        "git config user.email me@example.com",
+    ] {
+        good(&mut desk.shell(command));
+    }
     let mut ran = 0;
     let mut output = Vec::new();
     for section in sections(DOCUMENT) {
@@ -94,7 +102,20 @@ fn every_command_of_the_guide_does_what_it_says() {
     );
     assert_eq!(listing(&site), listing(&www));
 
-    // New nodes know the new key, and it has signed every channel.
+    // The release between the keys knows both.
+    let keys = "hullwright inspect site/beta/x86_64/my-host_1.2.0_*.usr.raw \
+                cat /usr/lib/systemd/import-pubring.gpg > pubring.gpg";
+    good(&mut desk.shell(keys));
+    let known = |file: &str| {
+        let show = format!("gpg --homedir . --quiet --show-keys --with-colons {file}");
+        let lines = good(&mut desk.shell(&show));
+        let keys = lines.lines().filter(|line| line.starts_with("fpr:"));
+        keys.map(String::from).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(known("pubring.gpg").len(), 2);
+    assert_eq!(known("pubring.gpg"), known("keys/release.asc"));
+
+    // The new key has signed every channel.
     let old = "keys.old-1/release.asc";
     let verify = format!("hullwright release verify site --key {old}");
     let output = desk.shell(&verify).output().unwrap();

@@ -110,6 +110,31 @@ impl Yank {
     }
 }
 
+/// Sign a channel anew as it is, after a rotation of the release key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    hullwright keys rotate keys release\n  \
+    hullwright release resign --channel stable site --keys keys")]
+pub struct Resign {
+    /// The release tree.
+    dir: PathBuf,
+    /// The channel.
+    #[arg(long, value_name = "NAME")]
+    channel: String,
+    #[command(flatten)]
+    keys: KeyArguments,
+}
+
+impl Resign {
+    /// Runs the subcommand.
+    pub fn run(&self, context: Context) -> Result<u8> {
+        let authority = self.keys.open()?;
+        let index = open(&self.dir)?.sign_again(&self.channel, &authority)?;
+        report(&self.dir, &index, &[], "signed", context);
+        Ok(0)
+    }
+}
+
 /// A tree that is there already.
 fn open(dir: &std::path::Path) -> Result<Tree> {
     if !dir.is_dir() {

@@ -70,9 +70,9 @@ impl PlaceArguments {
 
     /// Reads the key.
     pub fn trusted(&self) -> Result<Trusted> {
-        let read = |path: &PathBuf| {
+        let read = |path: &PathBuf| -> Result<String> {
             std::fs::read_to_string(path).map_err(|error| {
-                Failure::new(Kind::Keys, format!("reading {}: {error}", path.display()))
+                Failure::new(Kind::Keys, format!("reading {}: {error}", path.display())).into()
             })
         };
         Ok(Trusted {

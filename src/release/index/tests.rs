@@ -1,5 +1,8 @@
 use super::*;
 
+#[path = "schema.rs"]
+mod schema;
+
 /// A release with all files, named as they must be.
 pub fn release(id: &str, version: &str, stamp: u64) -> Release {
     let root_hash = Sha256::of(format!("{id} {version}").as_bytes());

@@ -132,7 +132,7 @@ mod tests {
         let many: Vec<String> = (0..20).map(|n| format!("Licence-{n:02}+")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let packages = Packages {
-            packages_json: 1,
+            format: 1,
             id: "os".into(),
             version: "1.0".into(),
             arch: Arch::X86_64,

@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Packages {
     /// Version of this format: 1.
-    pub packages_json: u32,
+    pub format: u32,
     /// `os.id`.
     pub id: String,
     /// `os.version`.
@@ -125,7 +125,7 @@ pub fn of(built: &Built, facts: &Facts) -> Result<Packages> {
         });
     }
     Ok(Packages {
-        packages_json: VERSION,
+        format: VERSION,
         id: summary.id.clone(),
         version: summary.version.clone(),
         arch: summary.arch,

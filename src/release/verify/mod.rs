@@ -79,8 +79,8 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// The same, but what it finds is not told.
-    fn quiet(&self) -> Check<'a> {
-        Check {
+    fn quiet(&self) -> Self {
+        Self {
             report: Mutex::default(),
             ..*self
         }

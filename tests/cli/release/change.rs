@@ -178,4 +178,12 @@ fn a_rotated_key_goes_on_where_the_old_one_stays_known() {
     home.good(&[&verify[..], &["keys/release.asc"]].concat());
     home.good(&[&verify[..], &["old.asc", "--channel", "beta"]].concat());
     home.bad(&[&verify[..], &["old.asc"]].concat(), 4);
+    let resign = ["release", "resign", "site", "--keys", "keys", "--channel"];
+    home.good(&[&resign[..], &["beta"]].concat());
+    home.bad(&[&resign[..], &["dev"]].concat(), 2);
+    home.bad(
+        &[&verify[..], &["old.asc", "--channel", "beta"]].concat(),
+        4,
+    );
+    home.good(&[&verify[..], &["keys/release.asc"]].concat());
 }

@@ -98,7 +98,6 @@ fn what_must_never_reach_a_fleet_is_refused() {
     ] {
         let error = home.bad(&words, status);
         assert!(error.contains(message), "{error}");
-        let _ = fs::remove_dir(home.path("site"));
         assert_eq!(home.project(), before);
     }
     let words = cut(keys, "1.0", &[]);
