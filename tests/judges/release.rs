@@ -110,18 +110,19 @@ fn cut_twice_from_one_lock_the_bytes_are_the_same_signatures_included() {
     assert!(first.len() >= 20, "{:?}", names(&first));
 }
 
-/// Makes a keyring for gpgv and systemd-pull of the public key.
-fn keyring(project: &Project) -> PathBuf {
-    let home = project.path("gnupg");
-    if !home.exists() {
+/// A keyring of the public key for gpgv and systemd-pull, made once.
+fn keyring(project: &Project) -> &'static Path {
+    static RING: OnceLock<PathBuf> = OnceLock::new();
+    RING.get_or_init(|| {
+        let home = project.path("gnupg");
         fs::create_dir(&home).unwrap();
         good(tool("chmod").arg("700").arg(&home));
         let key = project.path("site/release.asc");
         good(gpg(project).args(["--quiet", "--import"]).arg(key));
         let ring = project.path("ring.gpg");
         good(gpg(project).arg("--output").arg(&ring).arg("--export"));
-    }
-    project.path("ring.gpg")
+        ring
+    })
 }
 
 fn gpg(project: &Project) -> Command {
@@ -133,8 +134,6 @@ fn gpg(project: &Project) -> Command {
 
 #[test]
 fn gpg_and_gpgv_accept_what_is_signed_and_nothing_else() {
-    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE.lock();
     let project = project();
     let ring = keyring(project);
     for name in ["site/beta/index.json", "site/beta/x86_64/SHA256SUMS"] {
