@@ -100,7 +100,7 @@ fn program(name: &str, script: &str) -> String {
     format!("command:{}", path.display())
 }
 
-/// A token with the fixture's `db` key as `os-db`; gives SoftHSM's configuration.
+/// A token with the fixture's keys, `db` as `os-db`; gives SoftHSM's configuration.
 fn token(fixture: &Fixture) -> PathBuf {
     let dir = fixture.root.join("softhsm");
     fs::create_dir_all(dir.join("tokens")).unwrap();
@@ -126,13 +126,18 @@ fn token(fixture: &Fixture) -> PathBuf {
         "--pin",
         PIN,
     ]));
-    good(
-        util()
-            .args([
-                "--token", "hull", "--label", "os-db", "--id", "01", "--pin", PIN, "--import",
-            ])
-            .arg(fixture.keys.join("db.key")),
-    );
+    for (label, id, key) in [("os-db", "01", "db.key"), ("os-verity", "02", "verity.key")] {
+        let words = [
+            "--token", "hull", "--pin", PIN, "--label", label, "--id", id,
+        ];
+        let mut import = util();
+        good(
+            import
+                .args(words)
+                .arg("--import")
+                .arg(fixture.keys.join(key)),
+        );
+    }
     conf
 }
 
@@ -173,7 +178,11 @@ fn later_through_a_token_or_a_program_is_the_same_as_at_once() {
     .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    for purpose in ["systemd-boot", "hullwright_0.0.0-dev.efi"] {
+    for purpose in [
+        "systemd-boot",
+        "hullwright_0.0.0-dev.efi",
+        "root hash of /usr",
+    ] {
         assert_eq!(
             stderr.matches(&format!("signing {purpose}")).count(),
             1,
@@ -195,7 +204,7 @@ fn later_through_a_token_or_a_program_is_the_same_as_at_once() {
         (
             "pkcs11:token=hull?M",
             Some(PIN),
-            "no private key called `db`",
+            "no private key called `verity`",
         ),
         (
             "pkcs11:?module-path=/no/such.so",
@@ -264,10 +273,8 @@ fn assert_listed(before: &Path, after: &Path, changes: &Value) {
         .filter(|change| change["file"] == "disk.raw")
         .map(|change| {
             let what = change["what"].as_str().unwrap();
-            assert!(
-                what.ends_with(": signature") || what.ends_with(": checksum"),
-                "{what}"
-            );
+            let known = [": signature", ": checksum", ": root hash signature"];
+            assert!(known.iter().any(|end| what.ends_with(end)), "{what}");
             let at = change["offset"].as_u64().unwrap();
             (at, at + change["bytes"].as_u64().unwrap())
         })
