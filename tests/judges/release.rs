@@ -142,11 +142,7 @@ fn gpg_and_gpgv_accept_what_is_signed_and_nothing_else() {
         good(gpg(project).arg("--verify").args([&signature, &file]));
         let gpgv = |file: &Path| {
             let mut command = tool("gpgv");
-            command
-                .arg("--keyring")
-                .arg(&ring)
-                .arg(&signature)
-                .arg(file);
+            command.arg("--keyring").arg(ring).arg(&signature).arg(file);
             command
         };
         good(&mut gpgv(&file));

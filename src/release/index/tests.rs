@@ -99,7 +99,7 @@ fn what_contradicts_itself_is_refused() {
             i.products[0].releases[0].files.remove(0);
         }),
         ("bytes", |i| {
-            i.products[0].releases[0].files[0].size = u64::MAX
+            i.products[0].releases[0].files[0].size = u64::MAX;
         }),
         ("one line", |i| {
             i.products[0].releases[2].yanked = Some("a\u{1b}[2J".into());
