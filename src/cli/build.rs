@@ -165,6 +165,8 @@ pub struct Prepared<'a> {
     pub loaded: Loaded,
     /// Whose keys sign.
     pub trust: Trust,
+    /// Who signs; nobody, where that comes later.
+    signers: Option<Signers>,
     /// The exact packages.
     pub lock: Lock,
     /// Time of everything.
@@ -176,8 +178,8 @@ pub struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Loads `profile` with the `sets` of the arguments and those of `more`, and gets its lock if
-    /// `admit` agrees. No private key is opened yet.
+    /// Loads `profile` with the `sets` of the arguments and those of `more`, and if `admit` agrees opens
+    /// what signs and gets the lock: a signer that is not there is known before anything is downloaded.
     pub fn new(
         profile: &str,
         arguments: &'a BuildArguments,
@@ -190,6 +192,7 @@ impl<'a> Prepared<'a> {
         let loaded = chosen.load(profile)?;
         let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
         admit(&loaded, &trust)?;
+        let signers = signers(arguments, &loaded, &trust)?;
         let archive = arguments.archive.context(&loaded, &progress(context))?;
         let keyrings = loaded.keyrings()?;
         let forced = match arguments.stamp {
@@ -209,6 +212,7 @@ impl<'a> Prepared<'a> {
             stamp: forced.unwrap_or(lock.stamp),
             loaded,
             trust,
+            signers,
             lock,
             archive,
             keyrings,
@@ -225,14 +229,13 @@ impl<'a> Prepared<'a> {
     /// Builds into `output`.
     pub fn build(&self, output: &Path) -> Result<Built> {
         let arguments = self.arguments;
-        let signers = signers(arguments, &self.loaded, &self.trust)?;
         let built = build::build(&Inputs {
             loaded: &self.loaded,
             lock: &self.lock,
             keyrings: &self.keyrings,
             archive: &self.archive,
             trust: &self.trust,
-            signers: signers.as_ref(),
+            signers: self.signers.as_ref(),
             stamp: self.stamp,
             output,
             sync: arguments.sync,

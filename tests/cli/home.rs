@@ -262,7 +262,7 @@ pub fn keys() -> PathBuf {
     static KEYS: OnceLock<PathBuf> = OnceLock::new();
     KEYS.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let keys = target.join("cli-keys");
+        let keys = target.join("cli-key-set");
         if !keys.is_dir() {
             let new = tempfile::tempdir_in(target).unwrap();
             let made = Command::new(env!("CARGO_BIN_EXE_hullwright"))
