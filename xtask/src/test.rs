@@ -43,7 +43,7 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
         return steps.finish();
     }
     steps.run("fuzz targets", || {
-        fuzz::run(if exhaustive { 300 } else { 20 })
+        fuzz::run(if exhaustive { 300 } else { 8 })
     });
     steps.run("static binary", || dist::run().map(drop));
     for suite in ["judges", "boots"] {

@@ -132,10 +132,13 @@ fn every_bad_release_ends_in_the_version_before_and_the_next_one_is_taken() {
         .iter()
         .filter(|case| match &wanted {
             Some(list) => list.split(',').any(|n| n == case.number.to_string()),
-            // The panic is in the story of every run.
-            None => exhaustive() || case.number == 4,
+            // The panic is in the story of every run, and rot in `health`.
+            None => exhaustive(),
         })
         .collect();
+    if chosen.is_empty() && wanted.is_none() {
+        return;
+    }
     let fleet = Fleet::new("failures");
     fleet.cut("1.0.0", &[]);
     let mut node = Node::install(&fleet.state, &fleet.keys, &fleet.image("1.0.0"), "node");

@@ -49,8 +49,12 @@ fn a_node_survives_power_cuts_at_any_moment_of_an_update() {
             fleet.cut(&newest, &[]);
             boots_of_newest = 0;
         }
-        // A third try that is cut would rightly be the last one of this version.
-        let phase = chance.below(if boots_of_newest < 2 { 3 } else { 2 });
+        // Each phase once, then as chance has it. A third try that is cut would rightly be the last one
+        // of this version.
+        let phase = match number {
+            1..=3 => number - 1,
+            _ => chance.below(if boots_of_newest < 2 { 3 } else { 2 }),
+        };
         let whole = payload(&fleet.folder(), &newest);
         let base = fleet.server.sent();
         let what = match phase {

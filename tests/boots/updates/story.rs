@@ -154,8 +154,35 @@ fn a_node_goes_from_version_to_version_and_comes_back_from_bad_ones() {
     assert_sound(&mut node, "3.0.0");
     assert_eq!(node.good(KEPT), kept);
     assert_eq!(node.good("cat /etc/hwtest-default"), "default of 3");
+    if exhaustive() {
+        roll_back(&fleet, &mut node);
+    }
     node.stop();
     fs::remove_dir_all(&fleet.state).unwrap();
+}
+
+/// By hand, and on again: what was given up is not taken again, what is newer is.
+fn roll_back(fleet: &Fleet, node: &mut Node) {
+    let said = node.try_ask("hullwright-update rollback", BOOT);
+    eprintln!("{said:?}");
+    node.wait_for("2.0.0", BOOT);
+    assert_sound(node, "2.0.0");
+    let status = node.good("hullwright-update status; hullwright-update history");
+    assert!(status.contains("rolled back by hand"), "{status}");
+    node.good("hullwright-update update");
+    assert!(
+        !node.good("ls /boot/EFI/Linux").contains("3.0.0+3"),
+        "{status}"
+    );
+    node.good("hullwright-update pin");
+    fleet.cut("4.0.0", &[]);
+    node.good("hullwright-update update");
+    assert!(!node.good("ls /boot/EFI/Linux").contains("4.0.0"));
+    node.good("hullwright-update unpin");
+    update(node, fleet);
+    node.reboot();
+    node.wait_for("4.0.0", BOOT);
+    assert_sound(node, "4.0.0");
 }
 
 /// Servers as bad as they get, while 2.0.0 is to be had.
@@ -189,5 +216,10 @@ fn faults(fleet: &Fleet, node: &mut Node) {
         fleet.server.break_(part, *fault);
         refused(node, name);
         fleet.server.mend();
+    }
+    if exhaustive() {
+        node.ask("dd if=/dev/zero of=/boot/full bs=1M; sync");
+        refused(node, "a full ESP");
+        node.good("rm /boot/full; sync");
     }
 }
