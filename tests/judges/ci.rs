@@ -10,7 +10,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::fixture::{fixture, give};
-use crate::support::{cache, good, hullwright, repository, shown, tool};
+use crate::support::{cache, good, hullwright, repository, shipped_program, shown, tool};
 
 /// Whom jobs run as.
 const NOBODY: u32 = 65534;
@@ -53,7 +53,7 @@ impl Forge {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
-        fs::copy(env!("CARGO_BIN_EXE_hullwright"), root.join("bin/program")).unwrap();
+        fs::copy(shipped_program(), root.join("bin/program")).unwrap();
         // A mirror may lag by weeks; that is not what is judged here.
         script(
             &root.join("bin/hullwright"),

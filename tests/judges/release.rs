@@ -15,7 +15,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
 use crate::fixture::{now, timed};
-use crate::support::{bad, good, hullwright, tool, trixie, trixie_tool};
+use crate::support::{bad, good, shipped, tool, trixie, trixie_tool};
 
 /// A release engineer's folder: `keys`, `host.yaml` with its lock, and `site` with a first release.
 struct Project {
@@ -34,7 +34,7 @@ impl Project {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = hullwright(self.dir.path());
+        let mut command = shipped(self.dir.path());
         command.args(words).args(["--quiet"]);
         command
     }

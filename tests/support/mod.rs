@@ -21,7 +21,11 @@ pub fn cache() -> PathBuf {
 
 /// `hullwright` with the shared cache, and state of its own in `state`.
 pub fn hullwright(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hullwright"));
+    let program = env!("CARGO_BIN_EXE_hullwright");
+    with_environment(Command::new(program), state)
+}
+
+fn with_environment(mut command: Command, state: &Path) -> Command {
     command.current_dir(state);
     command.env("HULLWRIGHT_CACHE", cache());
     command.env("HULLWRIGHT_STATE", repository().join("target/test-state"));
@@ -29,6 +33,19 @@ pub fn hullwright(state: &Path) -> Command {
         .env_remove("SOURCE_DATE_EPOCH")
         .env_remove("HULLWRIGHT_KEYS");
     command
+}
+
+/// The program that is shipped, where `cargo xtask test` has built it: it is twice as fast.
+pub fn shipped_program() -> PathBuf {
+    std::env::var_os("HULLWRIGHT_SHIPPED").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_hullwright")),
+        PathBuf::from,
+    )
+}
+
+/// As [`hullwright`], with [`shipped_program`].
+pub fn shipped(state: &Path) -> Command {
+    with_environment(Command::new(shipped_program()), state)
 }
 
 /// Runs a command to its end and shows everything when it fails.

@@ -45,7 +45,11 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
     steps.run("fuzz targets", || {
         fuzz::run(if exhaustive { 300 } else { 8 })
     });
-    steps.run("static binary", || dist::run().map(drop));
+    let mut shipped = None;
+    steps.run("static binary", || {
+        shipped = Some(std::path::absolute(dist::run()?)?);
+        Ok(())
+    });
     for suite in ["judges", "boots"] {
         steps.run(suite, || {
             let mut command = cargo(&[
@@ -59,6 +63,9 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
                 "--nocapture",
             ]);
             command.env("HULLWRIGHT_JUDGES_TREE", install::trixie());
+            if let Some(program) = &shipped {
+                command.env("HULLWRIGHT_SHIPPED", program);
+            }
             if exhaustive {
                 command.env("HULLWRIGHT_EXHAUSTIVE", "1");
             }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::server::Server;
-use crate::support::{good, hullwright};
+use crate::support::{good, shipped};
 use crate::trust::keys;
 
 /// A file of a release's overlay: path, mode, content.
@@ -137,7 +137,7 @@ root:
         let profile = self.profile(version, variant);
         self.cut.set(self.cut.get() + 1);
         good(
-            hullwright(&self.state)
+            shipped(&self.state)
                 .args(["release", "cut"])
                 .arg(profile)
                 .args(["--channel", "stable", "--version", version, "--to"])
