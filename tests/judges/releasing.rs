@@ -169,7 +169,7 @@ fn links_of_the_guides_lead_somewhere() {
                 file => path.parent().unwrap().join(file),
             };
             let target = match target.extension() {
-                None if !target.is_dir() => target.with_extension("md"),
+                None if !target.exists() => target.with_extension("md"),
                 _ => target,
             };
             assert!(target.exists(), "{name}: {link}");
