@@ -639,19 +639,10 @@ fn write_disk(
         },
     )?;
     stage.add(report.extents.iter().map(|extent| extent.len).sum());
-    let extents = report
-        .extents
-        .iter()
-        .map(|e| Extent {
-            offset: e.offset,
-            length: e.len,
-            sha256: e.sha256,
-        })
-        .collect();
     Ok(DiskSummary {
         size: report.size,
         sha256: report.sha256,
-        extents,
+        extents: report.extents.into_iter().map(Extent::from).collect(),
     })
 }
 

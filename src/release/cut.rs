@@ -225,8 +225,7 @@ impl<'a> Cut<'a> {
     }
 
     fn folder(&self, arch: Arch) -> PathBuf {
-        let channel = self.tree.dir().join(&self.index.channel);
-        channel.join(arch.to_string())
+        self.tree.folder(&self.index.channel, arch)
     }
 
     fn lock_of(&self, id: &str, arch: Arch, release: &Release) -> Result<Lock> {

@@ -193,6 +193,26 @@ impl Index {
         &mut self.products[at]
     }
 
+    /// The releases for `arch`, each with its product.
+    pub fn releases(&self, arch: Arch) -> impl Iterator<Item = (&Product, &Release)> {
+        let products = self
+            .products
+            .iter()
+            .filter(move |product| product.arch == arch);
+        products.flat_map(|product| {
+            product
+                .releases
+                .iter()
+                .map(move |release| (product, release))
+        })
+    }
+
+    /// The files of releases that are there in the folder of `arch`.
+    pub fn present(&self, arch: Arch) -> impl Iterator<Item = &File> {
+        self.releases(arch)
+            .flat_map(|(_, release)| release.present())
+    }
+
     /// Architectures that have a folder.
     #[must_use]
     pub fn arches(&self) -> BTreeSet<Arch> {

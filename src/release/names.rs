@@ -17,6 +17,12 @@ pub const CHANNEL: &str = "channel.txt";
 /// What a detached signature's name adds to that of the file.
 pub const SIGNATURE: &str = ".gpg";
 
+/// The name of the signature of `file`.
+#[must_use]
+pub fn signature_of(file: &str) -> String {
+    format!("{file}{SIGNATURE}")
+}
+
 /// What a file of a release is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

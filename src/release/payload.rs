@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufReader, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -13,7 +13,6 @@ use super::tree::Incoming;
 use super::{diff, disk_zst, facts, lists};
 use crate::arch::{Arch, ESP_TYPE};
 use crate::build::Built;
-use crate::digest::Sha256;
 use crate::disk::GptTable;
 use crate::esp::{EspReader, content};
 use crate::profile::Loaded;
@@ -63,7 +62,7 @@ pub fn make(
     let place = |role: Role| folder.join(role.file_name(id, version, root));
     let from = |name: &str| built.directory.join(name);
     let disk = from("disk.raw");
-    let table = read_table(&disk)?;
+    let (_, table) = facts::layout::table(&disk)?;
     let loader = boot_loader(&disk, &table, manifest.arch)?;
 
     fs::write(place(Role::BootLoader), loader).context("writing the boot loader")?;
@@ -78,7 +77,9 @@ pub fn make(
         text.push('\n');
         fs::write(place(Role::DiffJson), text).context("writing the diff")?;
     }
-    let uki = format!("{id}_{version}.efi");
+    let uki = content::boot_entry_name(id, version, 0);
+    // The build has hashed its artefacts while it wrote them.
+    let mut known = BTreeMap::new();
     for (role, name) in [
         (Role::Usr, "usr.erofs"),
         (Role::Verity, "usr.verity"),
@@ -87,22 +88,13 @@ pub fn make(
         (Role::Manifest, manifest::MANIFEST),
     ] {
         fs::rename(from(name), place(role)).with_context(|| format!("moving {name}"))?;
+        if let Some(artefact) = manifest.artefact(name) {
+            known.insert(role, artefact.sha256);
+        }
     }
     compress(&disk, &place(Role::Disk))?;
     fs::remove_file(&disk).context("removing disk.raw")?;
 
-    // The build has hashed the large ones while it wrote them.
-    let known: BTreeMap<PathBuf, Sha256> = [
-        (Role::Usr, "usr.erofs"),
-        (Role::Verity, "usr.verity"),
-        (Role::Uki, uki.as_str()),
-    ]
-    .into_iter()
-    .filter_map(|(role, name)| {
-        let artefact = manifest.artefacts.iter().find(|a| a.name == name)?;
-        Some((place(role), artefact.sha256))
-    })
-    .collect();
     let mut files = Vec::new();
     let mut incoming = Vec::new();
     for role in Role::ALL {
@@ -111,7 +103,7 @@ pub fn make(
             continue;
         };
         let name = role.file_name(id, version, root);
-        let sha256 = match known.get(&path) {
+        let sha256 = match known.get(&role) {
             Some(sha256) => *sha256,
             None => hash_file(&path).with_context(|| format!("reading {name}"))?,
         };
@@ -142,12 +134,6 @@ pub fn make(
         lock: built.lock.clone(),
         files: incoming,
     })
-}
-
-fn read_table(disk: &Path) -> Result<GptTable> {
-    let file = fs::File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    GptTable::read(&mut BufReader::new(file))
-        .with_context(|| format!("reading the partition table of {}", disk.display()))
 }
 
 /// systemd-boot as the disk image has it: signed.

@@ -64,7 +64,7 @@ pub fn promote(
             continue;
         }
         let there = target.product(id, arch);
-        let folder = |channel: &str| tree.dir().join(channel).join(arch.to_string());
+        let folder = |channel: &str| tree.folder(channel, arch);
         found.extend(rules::order(there, to, version, release.stamp));
         found.extend(rules::fit(there, release));
         if let Some(last) = there.and_then(Product::last) {

@@ -21,14 +21,8 @@ pub fn channel_text(index: &Index, arch: Arch) -> String {
 pub fn sums(index: &Index, arch: Arch) -> Sums {
     let channel = Sha256::of(channel_text(index, arch).as_bytes());
     let mut sums = BTreeMap::from([(CHANNEL.to_owned(), channel)]);
-    let products = index.products.iter().filter(|product| product.arch == arch);
-    for release in products.flat_map(|product| &product.releases) {
-        sums.extend(
-            release
-                .present()
-                .map(|file| (file.name.clone(), file.sha256)),
-        );
-    }
+    let files = index.present(arch);
+    sums.extend(files.map(|file| (file.name.clone(), file.sha256)));
     Sums(sums)
 }
 

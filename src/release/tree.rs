@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{Access, FlockOperation};
 
 use super::index::{Index, MAX_INDEX};
-use super::names::{CHANNEL, INDEX, KEY, SIGNATURE, SUMS};
+use super::names::{CHANNEL, INDEX, KEY, SIGNATURE, SUMS, signature_of};
 use super::signed;
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
@@ -192,6 +192,12 @@ impl Tree {
         Ok(index)
     }
 
+    /// The folder of an architecture in `channel`.
+    #[must_use]
+    pub fn folder(&self, channel: &str, arch: Arch) -> PathBuf {
+        self.dir.join(channel).join(arch.to_string())
+    }
+
     /// The states of all other channels than `channel`.
     ///
     /// # Errors
@@ -223,23 +229,17 @@ impl Tree {
         for arch in index.arches() {
             let folder = new.join(arch.to_string());
             create(&folder)?;
-            for product in index.products.iter().filter(|product| product.arch == arch) {
-                for file in product
-                    .releases
+            for file in index.present(arch) {
+                let found = incoming
                     .iter()
-                    .flat_map(|release| release.present())
-                {
-                    let found = incoming
-                        .iter()
-                        .find(|new| new.arch == arch && new.name == file.name);
-                    let to = folder.join(&file.name);
-                    match found {
-                        Some(new) => {
-                            link(&new.path, &to)?;
-                            sync(&to)?;
-                        }
-                        None => link(&old.join(arch.to_string()).join(&file.name), &to)?,
+                    .find(|new| new.arch == arch && new.name == file.name);
+                let to = folder.join(&file.name);
+                match found {
+                    Some(new) => {
+                        link(&new.path, &to)?;
+                        sync(&to)?;
                     }
+                    None => link(&self.folder(&index.channel, arch).join(&file.name), &to)?,
                 }
             }
             write_synced(
@@ -332,29 +332,19 @@ fn read_channel(folder: &Path, channel: &str, authority: &Authority) -> Result<I
 
 /// Whether the folder has the files of the index, by name and size, and no other, which would be lost.
 fn check_files(folder: &Path, index: &Index, arch: Arch) -> Result<()> {
-    let mut known = BTreeSet::from([
-        CHANNEL.to_owned(),
-        SUMS.into(),
-        format!("{SUMS}{SIGNATURE}"),
-    ]);
-    for product in index.products.iter().filter(|product| product.arch == arch) {
-        for file in product
-            .releases
-            .iter()
-            .flat_map(|release| release.present())
-        {
-            let path = folder.join(&file.name);
-            let size = fs::metadata(&path)
-                .with_context(|| format!("reading {}", path.display()))?
-                .len();
-            anyhow::ensure!(
-                size == file.size,
-                "{} has {size} bytes, and the index says {}",
-                path.display(),
-                file.size
-            );
-            known.insert(file.name.clone());
-        }
+    let mut known = BTreeSet::from([CHANNEL.to_owned(), SUMS.into(), signature_of(SUMS)]);
+    for file in index.present(arch) {
+        let path = folder.join(&file.name);
+        let size = fs::metadata(&path)
+            .with_context(|| format!("reading {}", path.display()))?
+            .len();
+        anyhow::ensure!(
+            size == file.size,
+            "{} has {size} bytes, and the index says {}",
+            path.display(),
+            file.size
+        );
+        known.insert(file.name.clone());
     }
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
         let name = entry?.file_name();

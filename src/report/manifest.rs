@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::disk;
 use crate::failure::{Failure, Kind};
 use crate::resolve::Lock;
 use crate::tree::{Content, Origin, Tree};
@@ -64,6 +65,12 @@ pub const SIGNATURE: &str = "usr.verity-sig";
 pub const SUMS: &str = "SHA256SUMS";
 
 impl Manifest {
+    /// The artefact called `name`.
+    #[must_use]
+    pub fn artefact(&self, name: &str) -> Option<&Artefact> {
+        self.artefacts.iter().find(|artefact| artefact.name == name)
+    }
+
     /// Reads the manifest in an output directory.
     ///
     /// # Errors
@@ -134,6 +141,26 @@ pub struct Extent {
     pub length: u64,
     /// SHA-256 of the bytes.
     pub sha256: Sha256,
+}
+
+impl From<disk::Extent> for Extent {
+    fn from(extent: disk::Extent) -> Self {
+        Self {
+            offset: extent.offset,
+            length: extent.len,
+            sha256: extent.sha256,
+        }
+    }
+}
+
+impl From<&Extent> for disk::Extent {
+    fn from(extent: &Extent) -> Self {
+        Self {
+            offset: extent.offset,
+            len: extent.length,
+            sha256: extent.sha256,
+        }
+    }
 }
 
 /// A package in the image.

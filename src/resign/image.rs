@@ -63,7 +63,7 @@ impl Image {
         let uki: Arc<[u8]> = fs::read(folder.join(&uki_name))
             .with_context(|| format!("reading {uki_name}"))?
             .into();
-        let known = manifest.artefacts.iter().find(|a| a.name == uki_name);
+        let known = manifest.artefact(&uki_name);
         if known.is_none_or(|known| known.sha256 != Sha256::of(&uki)) {
             return Err(changed(folder, &uki_name).into());
         }

@@ -193,14 +193,7 @@ fn update_manifest(image: &mut Image, trust: &Trust, esp: &SparseImage) {
         sha256: Sha256::of(data),
     });
     let extents: Vec<Extent> = before.into_iter().chain(new).chain(after).collect();
-    let plain: Vec<_> = extents
-        .iter()
-        .map(|extent| crate::disk::Extent {
-            offset: extent.offset,
-            len: extent.length,
-            sha256: extent.sha256,
-        })
-        .collect();
+    let plain: Vec<_> = extents.iter().map(crate::disk::Extent::from).collect();
     let manifest = &mut image.manifest;
     manifest.signing_certificate = trust.fingerprint();
     manifest.disk.sha256 = disk_hash(&plain);
@@ -226,8 +219,8 @@ fn replace(
     let out = staging.path();
     let mut written = BTreeSet::from([DISK, MANIFEST, SUMS, TO_SIGN, &new.uki_name]);
     // Images of early versions have no such file.
-    let listed = |name| new.manifest.artefacts.iter().any(|a| a.name == name);
-    let signature = new.signature.as_ref().filter(|_| listed(SIGNATURE));
+    let listed = new.manifest.artefact(SIGNATURE).is_some();
+    let signature = new.signature.as_ref().filter(|_| listed);
     if let Some(signature) = signature {
         written.insert(SIGNATURE);
         fs::write(out.join(SIGNATURE), &signature.content)

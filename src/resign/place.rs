@@ -13,7 +13,7 @@ use crate::digest::Sha256;
 use crate::esp::EspReader;
 use crate::initrd::root_hash_signature;
 use crate::inspect;
-use crate::report::manifest::{Artefact, SIGNATURE};
+use crate::report::manifest::SIGNATURE;
 use crate::sign::{Role, Signer, Signers, Trust, WithPurpose, authenticode};
 use crate::uki::read::Pe;
 use crate::verity::signature;
@@ -288,14 +288,11 @@ fn list(image: &Image, place: &Place, trust: &Trust) -> Result<ListedPlace> {
                     offset: partition.at,
                     length,
                 });
-                let is_file = |a: &&Artefact| a.name == SIGNATURE;
-                files.extend(image.manifest.artefacts.iter().find(is_file).map(|file| {
-                    ListedFile {
-                        file: file.name.clone(),
-                        path: None,
-                        offset: 0,
-                        length,
-                    }
+                files.extend(image.manifest.artefact(SIGNATURE).map(|file| ListedFile {
+                    file: file.name.clone(),
+                    path: None,
+                    offset: 0,
+                    length,
                 }));
             }
             Ok(ListedPlace {

@@ -151,11 +151,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: RootHash) {
         size: data.len() as u64,
         sha256: Sha256::of(data),
     };
-    let extents = report.extents.iter().map(|e| Extent {
-        offset: e.offset,
-        length: e.len,
-        sha256: e.sha256,
-    });
+    let extents = report.extents.into_iter().map(Extent::from);
     let manifest = Manifest {
         manifest: 1,
         profile: "p".into(),

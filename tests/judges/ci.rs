@@ -143,6 +143,21 @@ impl Forge {
         command.output().unwrap()
     }
 
+    /// The branch that asks to be merged has a new lock.
+    fn assert_lock_renewed(&self) {
+        let mut log = tool("git");
+        log.args([
+            "-c",
+            "safe.directory=*",
+            "log",
+            "-1",
+            "--format=%s",
+            "lock-refresh",
+        ]);
+        log.current_dir(self.root.join("origin.git"));
+        assert_eq!(good(&mut log), "Renew the lock\n");
+    }
+
     /// The tree that is published after `version` was cut.
     fn assert_published(&self, version: &str) {
         let folder = self.root.join("www/beta/x86_64");
@@ -292,17 +307,7 @@ fn github_actions_cut_and_publish_a_release_and_renew_the_lock() {
     forge.make_the_lock_older();
     let said = github_job(&workflow, "lock", &mut forge);
     assert!(said.contains("gh pr create"), "{said}");
-    let mut log = tool("git");
-    log.args([
-        "-c",
-        "safe.directory=*",
-        "log",
-        "-1",
-        "--format=%s",
-        "lock-refresh",
-    ]);
-    log.current_dir(forge.root.join("origin.git"));
-    assert_eq!(good(&mut log), "Renew the lock\n");
+    forge.assert_lock_renewed();
 }
 
 #[test]
@@ -364,14 +369,5 @@ fn gitlab_ci_cuts_and_publishes_releases_and_renews_the_lock() {
     gitlab_job(&workflow, "lock", &mut forge);
     forge.make_the_lock_older();
     gitlab_job(&workflow, "lock", &mut forge);
-    let mut log = tool("git");
-    log.args([
-        "-c",
-        "safe.directory=*",
-        "log",
-        "-1",
-        "--format=%s",
-        "lock-refresh",
-    ]);
-    assert_eq!(good(log.current_dir(&origin)), "Renew the lock\n");
+    forge.assert_lock_renewed();
 }

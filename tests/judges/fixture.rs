@@ -7,8 +7,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use hullwright::archive::{self, Mirrors};
 use hullwright::sign::keys::{self, KeyProfile};
 use hullwright::stamp::Stamp;
+use hullwright::store::Store;
 
 use crate::support::{build, cache, good, hullwright, tool};
 
@@ -26,6 +28,22 @@ pub struct Fixture {
     pub inputs: PathBuf,
     /// The lock.
     pub lock: PathBuf,
+}
+
+impl Fixture {
+    /// What a build of the library is given to read its packages from: the inputs alone, no network.
+    pub fn archive(&self, cache: &Path) -> archive::Context {
+        let mirrors = Mirrors {
+            flag: None,
+            environment: None,
+            apt: Vec::new(),
+        };
+        let store = Store::open(cache).unwrap();
+        let mut context = archive::Context::new(store, mirrors, now().seconds());
+        context.offline = true;
+        context.from = Some(self.inputs.clone());
+        context
+    }
 }
 
 /// The build, made on first use.

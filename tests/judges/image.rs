@@ -5,14 +5,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use hullwright::archive::{self, Mirrors};
+use hullwright::archive;
 use hullwright::build::{self, Inputs};
 use hullwright::disk::write::{Extent, disk_hash};
 use hullwright::profile::{LoadRequest, load};
 use hullwright::report::Manifest;
 use hullwright::resolve::Lock;
 use hullwright::sign::Trust;
-use hullwright::store::Store;
 use hullwright::tree::{Tree, TreePath};
 
 use crate::compare::{Sight, assert_same, each_block, names};
@@ -43,15 +42,7 @@ pub fn usr() -> &'static Tree {
         })
         .unwrap();
         let lock = Lock::load(&fixture.lock).unwrap().unwrap();
-        let store = Store::open(&fixture.root.join("tree-cache")).unwrap();
-        let mirrors = Mirrors {
-            flag: None,
-            environment: None,
-            apt: Vec::new(),
-        };
-        let mut context = archive::Context::new(store, mirrors, now().seconds());
-        context.offline = true;
-        context.from = Some(fixture.inputs.clone());
+        let context = fixture.archive(&fixture.root.join("tree-cache"));
         let trust = Trust::open(&fixture.keys, now()).unwrap();
         let tree = timed("the tree by itself", || {
             build::tree(&Inputs {

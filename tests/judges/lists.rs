@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use hullwright::archive::{self, Mirrors};
+use hullwright::archive;
 use hullwright::build::{self, Built, Inputs};
 use hullwright::digest::Sha256;
 use hullwright::profile::{LoadRequest, load};
@@ -18,7 +18,6 @@ use hullwright::release::{disk_zst, lists};
 use hullwright::resolve::Lock;
 use hullwright::sign::Trust;
 use hullwright::stamp::Stamp;
-use hullwright::store::Store;
 
 use crate::erofs::Mount;
 use crate::fixture::{fixture, now, timed};
@@ -45,15 +44,7 @@ fn listed(name: &str, sets: &[&str]) -> Listed {
     };
     let loaded = load(&request).unwrap();
     let lock = Lock::load(&fixture.lock).unwrap().unwrap();
-    let mirrors = Mirrors {
-        flag: None,
-        environment: None,
-        apt: Vec::new(),
-    };
-    let store = Store::open(&cache()).unwrap();
-    let mut context = archive::Context::new(store, mirrors, now().seconds());
-    context.offline = true;
-    context.from = Some(fixture.inputs.clone());
+    let context = fixture.archive(&cache());
     let trust = Trust::open(&fixture.keys, now()).unwrap();
     let built = timed("a build to be listed", || {
         build::build(&Inputs {

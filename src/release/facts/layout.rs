@@ -20,15 +20,24 @@ pub struct Partition {
     pub size: u64,
 }
 
-/// The size of the disk image at `path`, and its partitions in the order of the table.
+/// The size of the disk image at `path`, and its partition table.
 ///
 /// # Errors
 /// It can't be read, or its table is damaged.
-pub fn read(path: &Path) -> Result<(u64, Vec<Partition>)> {
+pub fn table(path: &Path) -> Result<(u64, GptTable)> {
     let context = || format!("reading the partition table of {}", path.display());
     let file = File::open(path).with_context(context)?;
     let size = file.metadata().with_context(context)?.len();
     let table = GptTable::read(&mut BufReader::new(file)).with_context(context)?;
+    Ok((size, table))
+}
+
+/// The size of the disk image at `path`, and its partitions in the order of the table.
+///
+/// # Errors
+/// As [`table`].
+pub fn read(path: &Path) -> Result<(u64, Vec<Partition>)> {
+    let (size, table) = table(path)?;
     let partitions = table
         .partitions
         .iter()

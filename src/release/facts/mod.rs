@@ -9,7 +9,7 @@ mod capability;
 mod document;
 pub mod files;
 pub mod kernel;
-mod layout;
+pub mod layout;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -130,11 +130,9 @@ impl Facts {
     /// Its output can't be read; a file of the tree is damaged.
     pub fn collect(built: &Built) -> Result<Self> {
         let manifest = &built.manifest;
-        let artefact = |name: &str| {
-            manifest
-                .artefacts
-                .iter()
-                .find(|artefact| artefact.name == name)
+        let size = |name: &str| {
+            let artefact = manifest.artefact(name);
+            artefact
                 .map(|artefact| artefact.size)
                 .with_context(|| format!("the manifest has no {name}"))
         };
@@ -155,8 +153,8 @@ impl Facts {
                 kernel: manifest.kernel.clone(),
                 cmdline: manifest.cmdline.clone(),
                 sizes: Sizes {
-                    usr: artefact("usr.erofs")?,
-                    verity: artefact("usr.verity")?,
+                    usr: size("usr.erofs")?,
+                    verity: size("usr.verity")?,
                     uki: uki.len() as u64,
                     kernel: section(".linux"),
                     initrd: section(".initrd"),

@@ -6,8 +6,8 @@ use super::hashing::examine;
 use super::{Check, disk, payload};
 use crate::arch::Arch;
 use crate::digest::Sha256;
-use crate::release::index::{File, Index, MAX_FILE, MAX_INDEX, Product, Release};
-use crate::release::names::{CHANNEL, INDEX, Role, SIGNATURE, SUMS};
+use crate::release::index::{File, Index, MAX_FILE, MAX_INDEX, Release};
+use crate::release::names::{CHANNEL, INDEX, Role, SUMS, signature_of};
 use crate::release::signed;
 use crate::release::sums::{MAX_SUMS, Sums};
 use crate::report::progress::Stage;
@@ -65,10 +65,8 @@ impl Task {
 
 /// A file whose size nothing signed tells.
 fn sum(check: &Check<'_>, stage: &Stage, path: &str, sha256: Sha256) {
-    let reader = match check.source.open(path) {
-        Ok(Some(reader)) => reader,
-        Ok(None) => return check.find(path, "it is missing"),
-        Err(error) => return check.find(path, format!("{error:#}")),
+    let Some(reader) = check.open(path) else {
+        return;
     };
     match super::hashing::Hashing::new(reader, MAX_FILE, stage).finish() {
         Ok((size, found)) => {
@@ -135,7 +133,7 @@ fn unknown_in_channel(
                 true
             }
             Some(arch) => arches.contains(&arch),
-            None => *name == INDEX || *name == super::signature_of(INDEX),
+            None => *name == INDEX || *name == signature_of(INDEX),
         };
         if !known {
             check.find(format!("{channel}/{name}"), "nothing signed knows it");
@@ -156,11 +154,7 @@ fn folder(check: &Check<'_>, channel: &str, arch: Arch, index: Option<&Index>) -
                 None
             }
         });
-    let mut known = BTreeSet::from([
-        SUMS.to_owned(),
-        format!("{SUMS}{SIGNATURE}"),
-        CHANNEL.to_owned(),
-    ]);
+    let mut known = BTreeSet::from([SUMS.to_owned(), signature_of(SUMS), CHANNEL.to_owned()]);
     let mut tasks = Vec::new();
     if let Some(index) = index {
         let expected = signed::sums(index, arch);
@@ -172,8 +166,7 @@ fn folder(check: &Check<'_>, channel: &str, arch: Arch, index: Option<&Index>) -
         if text.is_some_and(|text| text != signed::channel_text(index, arch).as_bytes()) {
             check.find(path(CHANNEL), "it is not the one of the index");
         }
-        let products = index.products.iter().filter(|product| product.arch == arch);
-        for (product, release) in products.flat_map(releases) {
+        for (product, release) in index.releases(arch) {
             tasks.push(Task::Release {
                 folder: folder.clone(),
                 id: product.id.clone(),
@@ -213,13 +206,6 @@ fn folder(check: &Check<'_>, channel: &str, arch: Arch, index: Option<&Index>) -
         Err(error) => check.find(&folder, format!("{error:#}")),
     }
     tasks
-}
-
-fn releases(product: &Product) -> impl Iterator<Item = (&Product, &Release)> {
-    product
-        .releases
-        .iter()
-        .map(move |release| (product, release))
 }
 
 /// Tells where the sums are not those of the index.

@@ -45,15 +45,7 @@ pub(super) fn check(check: &Check<'_>, stage: &Stage, folder: &str, release: &Re
 
 /// Reads a compressed disk image to its end, which is where `disk` says.
 fn unpack(reader: &mut dyn Read, disk: &DiskSummary) -> Result<()> {
-    let extents: Vec<Extent> = disk
-        .extents
-        .iter()
-        .map(|extent| Extent {
-            offset: extent.offset,
-            len: extent.length,
-            sha256: extent.sha256,
-        })
-        .collect();
+    let extents: Vec<_> = disk.extents.iter().map(Extent::from).collect();
     ensure!(
         disk_hash(&extents) == disk.sha256,
         "the manifest's hash of the disk is not that of its extents"
@@ -147,14 +139,7 @@ mod tests {
         let summary = DiskSummary {
             size: disk.len() as u64,
             sha256: disk_hash(&extents),
-            extents: extents
-                .iter()
-                .map(|extent| manifest::Extent {
-                    offset: extent.offset,
-                    length: extent.len,
-                    sha256: extent.sha256,
-                })
-                .collect(),
+            extents: extents.into_iter().map(manifest::Extent::from).collect(),
         };
         (disk, summary)
     }

@@ -64,18 +64,7 @@ pub(super) fn examine<T>(
     file: &File,
     look: impl FnOnce(&mut dyn Read) -> T,
 ) -> Option<T> {
-    let reader = match check.source.open(path) {
-        Ok(Some(reader)) => reader,
-        Ok(None) => {
-            check.find(path, "it is missing");
-            return None;
-        }
-        Err(error) => {
-            check.find(path, format!("{error:#}"));
-            return None;
-        }
-    };
-    let mut hashing = Hashing::new(reader, file.size, stage);
+    let mut hashing = Hashing::new(check.open(path)?, file.size, stage);
     let seen = look(&mut hashing);
     let (size, sha256) = match hashing.finish() {
         Ok(found) => found,

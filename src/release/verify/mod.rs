@@ -10,6 +10,7 @@ mod disk;
 mod hashing;
 mod payload;
 
+use std::io::Read;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
@@ -17,7 +18,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::index::Index;
-use super::names::KEY;
+use super::names::{KEY, signature_of};
 use super::source::{Source, read};
 use crate::failure::{Failure, Kind};
 use crate::profile;
@@ -100,6 +101,16 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// A file to read; what is wrong with it is told.
+    fn open(&self, path: &str) -> Option<Box<dyn Read + 'a>> {
+        match self.source.open(path) {
+            Ok(Some(reader)) => return Some(reader),
+            Ok(None) => self.find(path, "it is missing"),
+            Err(error) => self.find(path, format!("{error:#}")),
+        }
+        None
+    }
+
     /// A small file; what is wrong with it is told.
     fn read(&self, path: &str, limit: u64) -> Option<Vec<u8>> {
         match read(self.source, path, limit) {
@@ -131,10 +142,6 @@ impl<'a> Check<'a> {
             }
         }
     }
-}
-
-fn signature_of(path: &str) -> String {
-    format!("{path}{}", super::names::SIGNATURE)
 }
 
 /// Verifies a tree.

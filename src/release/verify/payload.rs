@@ -9,6 +9,7 @@ use super::channel::plain;
 use super::hashing::{examine, load};
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::esp::boot_entry_name;
 use crate::initrd::root_hash_signature;
 use crate::inspect;
 use crate::release::index::{File, Release};
@@ -130,14 +131,14 @@ impl Files<'_> {
         same("architecture", &manifest.arch, &self.arch)?;
         same("stamp", &manifest.stamp, &release.stamp)?;
         same("root hash", &manifest.root_hash, &release.root_hash)?;
-        let uki = format!("{}_{}.efi", self.id, release.version);
+        let uki = boot_entry_name(self.id, &release.version, 0);
         for (role, name) in [
             (Role::Usr, "usr.erofs"),
             (Role::Verity, "usr.verity"),
             (Role::Signature, manifest::SIGNATURE),
             (Role::Uki, uki.as_str()),
         ] {
-            let artefact = manifest.artefacts.iter().find(|a| a.name == name);
+            let artefact = manifest.artefact(name);
             let artefact = artefact.with_context(|| format!("it does not have {name}"))?;
             let file = release.file(role);
             let file = file.with_context(|| format!("the index does not have {name}"))?;
