@@ -47,7 +47,7 @@ const QEMU: u32 = 10;
 
 /// Packages of the trixie tree: tools newer than Debian 12's, and what a container is made of.
 const TRIXIE: &str =
-    "busybox-static,cryptsetup-bin,erofs-utils,gpg,kmod,systemd,systemd-container,xz-utils,zstd";
+    "busybox-static cryptsetup-bin erofs-utils gpg kmod systemd systemd-container xz-utils zstd";
 
 /// The file that says with which packages a tree was completed.
 const COMPLETE: &str = ".complete";
@@ -91,7 +91,7 @@ pub fn run() -> Result<()> {
         }
         if no_tree {
             lines.push(format!(
-                "  a trixie tree: debootstrap --variant=minbase --include={TRIXIE} trixie {tree} && echo {TRIXIE} > {tree}/{COMPLETE}",
+                "  a trixie tree: debootstrap --variant=minbase trixie {tree} && chroot {tree} apt-get install -y --no-install-recommends {TRIXIE} && echo {TRIXIE} > {tree}/{COMPLETE}",
                 tree = trixie().display(),
             ));
         }
@@ -152,6 +152,7 @@ fn qemu_version() -> Option<u32> {
 fn apt(words: &[&str]) -> Result<()> {
     call(
         Command::new("apt-get")
+            .args(["-o", "Acquire::Retries=3"])
             .args(words)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdout(Stdio::null()),
@@ -214,13 +215,19 @@ fn make_tree() -> Result<()> {
     fs::create_dir_all(&tree)?;
     call(
         Command::new("debootstrap")
-            .args([
-                "--variant=minbase",
-                &format!("--include={TRIXIE}"),
-                "trixie",
-            ])
+            .args(["--variant=minbase", "trixie"])
             .arg(&tree)
             .arg(&uri)
+            .stdout(Stdio::null()),
+    )?;
+    // By apt, because debootstrap's own resolver takes the first of alternatives, whatever it depends on.
+    call(
+        Command::new("chroot")
+            .arg(&tree)
+            .args(["apt-get", "install", "-y", "-qq"])
+            .arg("--no-install-recommends")
+            .args(TRIXIE.split(' '))
+            .env("DEBIAN_FRONTEND", "noninteractive")
             .stdout(Stdio::null()),
     )?;
     fs::write(tree.join(COMPLETE), TRIXIE)?;

@@ -179,13 +179,21 @@ impl Node {
         others
     }
 
-    /// Runs `script` in the guest. `None`: the guest went away, by a reboot it was asked for.
-    pub fn try_ask(&mut self, script: &str, patience: Duration) -> Option<Answer> {
+    /// Has the guest run `script`, and returns the name that its answer will have. One that ends the
+    /// guest may go down with it before it answers.
+    fn tell(&mut self, script: &str) -> String {
         self.asked += 1;
         let id = format!("q{}", self.asked);
         let line = format!("{id} {}\n", base64::encode(script.as_bytes()));
         let running = self.running.as_mut().unwrap();
         running.agent.write_all(line.as_bytes()).unwrap();
+        id
+    }
+
+    /// Runs `script` in the guest. `None`: the guest went away, by a reboot it was asked for.
+    pub fn try_ask(&mut self, script: &str, patience: Duration) -> Option<Answer> {
+        let id = self.tell(script);
+        let running = self.running.as_mut().unwrap();
         let deadline = Instant::now() + patience;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
@@ -224,7 +232,7 @@ impl Node {
 
     /// Restarts the guest in an orderly way.
     pub fn reboot(&mut self) {
-        self.good("systemctl --no-block reboot");
+        self.tell("systemctl --no-block reboot");
     }
 
     /// Cuts the power: nothing that the guest has not handed to its disk survives.
@@ -249,7 +257,7 @@ impl Node {
 
     /// Switches it off as an operator does.
     pub fn stop(&mut self) {
-        let _ = self.good("sync; systemctl --no-block poweroff");
+        self.tell("sync; systemctl --no-block poweroff");
         let mut running = self.running.take().unwrap();
         let deadline = Instant::now() + BOOT;
         while running.program.try_wait().unwrap().is_none() {
