@@ -8,6 +8,7 @@ mod support;
 mod arm64;
 mod container;
 mod health;
+mod raspberry_pi;
 mod slots;
 mod trust;
 mod updates;

@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("osslsigncode", "osslsigncode"),
     ("perl", "perl-base"),
     ("sgdisk", "gdisk"),
+    ("fdtput", "device-tree-compiler"),
     ("fsck.vfat", "dosfstools"),
     ("mcopy", "mtools"),
     ("depmod", "kmod"),
