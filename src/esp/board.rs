@@ -166,9 +166,11 @@ fn take<'a>(
             Some(archive) => archive,
             None => archive.insert(Archive::open(path, &artefact.sha256, &what)?),
         };
-        let target = archive
-            .find(name)
-            .map_err(|failure| failure.hint(format!("{} names it", wish.place)))?;
+        let target = archive.find(name).ok_or_else(|| {
+            archive
+                .missing(name)
+                .hint(format!("{} names it", wish.place))
+        })?;
         targets.push((wish, target));
     }
     let Some(archive) = archive else {

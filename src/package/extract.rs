@@ -76,20 +76,19 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The regular file that `name` means; symbolic and hard links inside the package are followed.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn find(&self, name: &str) -> Result<TreePath, Failure> {
-        let start = TreePath::parse(name).map_err(|_| self.missing(name))?;
+    /// The regular file that `name` means, if there is one; symbolic and hard links inside the package
+    /// are followed.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<TreePath> {
+        let start = TreePath::parse(name).ok()?;
         let mut at = &start;
         for _ in 0..MOST_LINKS {
             if self.files.contains(at) {
-                return Ok(at.clone());
+                return Some(at.clone());
             }
-            at = self.links.get(at).ok_or_else(|| self.missing(name))?;
+            at = self.links.get(at)?;
         }
-        Err(self.missing(name))
+        None
     }
 
     /// The bytes of `wanted`, which [`Self::find`] gave.
@@ -119,7 +118,9 @@ impl Archive {
         Ok(())
     }
 
-    fn missing(&self, name: &str) -> Failure {
+    /// Says that there is no file `name`, and what may be meant.
+    #[must_use]
+    pub fn missing(&self, name: &str) -> Failure {
         let failure = Failure::new(Kind::Usage, format!("{} has no file `{name}`", self.what));
         let all: Vec<String> = self
             .files
@@ -208,7 +209,8 @@ mod tests {
             ("usr/loop", "did you mean"),
             ("else", "dpkg-deb --contents"),
         ] {
-            let failure = archive.find(name).unwrap_err();
+            assert_eq!(archive.find(name), None);
+            let failure = archive.missing(name);
             assert!(
                 failure.to_string().contains("fw 1 has no file"),
                 "{failure}"

@@ -74,7 +74,7 @@ board:
   arch: x86_64
   artefacts: [{name: x, version: 1, path: a.deb, size: 1, sha256: \
 0000000000000000000000000000000000000000000000000000000000000000}]
-  esp: {files: [{to: x, text: x}]}
+  esp: {files: [{to: x, text: \"\"}]}
   devicetrees: [{path: x}]
 root: {users: [{name: x}], groups: [{name: x}]}
 update: {windows: [{start: daily, duration: 1h}]}
