@@ -20,4 +20,5 @@ mod seeds;
 mod server;
 mod signers;
 mod site;
+mod ubootefi;
 mod updates;
