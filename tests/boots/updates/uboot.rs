@@ -166,7 +166,8 @@ const MOMENTS: &[(&str, &str)] = &[
     ),
     (
         "an entry is renamed, again and again",
-        ". /usr/lib/hullwright/update-lib.sh; _esp=/boot; remount dirsync; cd /boot/EFI/Linux; while :; do \
+        ". /usr/lib/hullwright/update-lib.sh; _esp=/boot; remount dirsync; cd /boot/EFI/Linux; \
+         rm -f /boot/hullwright/attempts/N.*; while :; do \
          mv -T hwfleet_N+0-0.efi hwfleet_N.efi; mv -T hwfleet_N.efi hwfleet_N+0-0.efi; done",
     ),
 ];
