@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
 
+use super::artefacts::fetch_artefacts;
 use super::context::Context;
 use super::date;
 use super::http::{FetchError, Fetcher, Wanted, copy_out};
@@ -144,6 +145,12 @@ pub fn export(
             count += 1;
             bytes += package.size;
         }
+    }
+    let paths = fetch_artefacts(lock, profile, ctx)?;
+    for (artefact, path) in lock.artefacts.iter().zip(paths) {
+        copy_out(&path, folder, &artefact.sha256)?;
+        count += 1;
+        bytes += artefact.size;
     }
     Ok((count, bytes))
 }

@@ -47,9 +47,11 @@ impl Fetch {
             Some(folder) => archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?,
             None => {
                 archive::fetch_packages(&lock, &loaded.profile, &keyrings, &archive, &|_, _| {})?;
+                archive::fetch_artefacts(&lock, &loaded.profile, &archive)?;
+                let sizes = lock.packages.iter().map(|p| p.size);
                 (
-                    lock.packages.len(),
-                    lock.packages.iter().map(|p| p.size).sum(),
+                    lock.packages.len() + lock.artefacts.len(),
+                    sizes.chain(lock.artefacts.iter().map(|a| a.size)).sum(),
                 )
             }
         };
