@@ -11,12 +11,35 @@ use super::story::{PANICS, SOUND};
 use crate::field;
 use crate::support::exhaustive;
 
-/// The kernel of clouds has no driver for the watchdog of this machine.
-const HANGS_WITH_WATCHDOG: Variant<'_> = Variant {
-    files: &[("usr/lib/systemd/system/hwtest-bad.service", 0o644, SPINS)],
-    more: "kernel:\n  package: linux-image-arm64\n",
-    timeout: 360,
-};
+/// A bad version, and what its record must say.
+struct Bad {
+    name: &'static str,
+    variant: Variant<'static>,
+    reason: &'static str,
+}
+
+const BAD: &[Bad] = &[
+    Bad {
+        name: "a userspace that gets no processor",
+        // The kernel of clouds has no driver for the watchdog of this machine.
+        variant: Variant {
+            files: &[("usr/lib/systemd/system/hwtest-bad.service", 0o644, SPINS)],
+            more: "kernel:\n  package: linux-image-arm64\n",
+            timeout: 360,
+        },
+        reason: "",
+    },
+    Bad {
+        name: "a health check that fails",
+        variant: with_unit(&[("usr/lib/hullwright/health.d/50-test", 0o755, SAYS_NO)]),
+        reason: "the test says no",
+    },
+    Bad {
+        name: "a start that never ends",
+        variant: with_unit(&[("usr/lib/systemd/system/hwtest-bad.service", 0o644, HANGS)]),
+        reason: "hwtest-bad.service",
+    },
+];
 
 /// The node is up, verified, blessed, and runs `version`.
 fn assert_sound(node: &mut Node, version: &str) {
@@ -45,8 +68,9 @@ fn policy(node: &mut Node, reboot: &str) {
     ));
 }
 
-/// Has the node take `bad`, and waits until it has given it up by itself.
-fn gives_up(node: &mut Node, fleet: &Fleet, name: &str, bad: &str, good: &str, reason: &str) {
+/// Has the node take the version `bad`, and waits until it has given it up by itself.
+fn gives_up(node: &mut Node, fleet: &Fleet, kind: &Bad, bad: &str, good: &str) {
+    fleet.cut_with(bad, &kind.variant);
     let said = node.good("hullwright-update update; ls /boot/EFI/Linux /boot/hullwright/attempts");
     assert!(said.contains(&format!("hwfleet_{bad}+0-0.efi")), "{said}");
     assert!(said.contains(&format!("\n{bad}.1")), "{said}");
@@ -54,29 +78,31 @@ fn gives_up(node: &mut Node, fleet: &Fleet, name: &str, bad: &str, good: &str, r
     policy(node, "immediate");
     let begun = Instant::now();
     node.reboot();
+    let mut boot = node.next_boot(3 * BOOT);
     let mut spoke = 0;
     let record = loop {
-        let boot = node.next_boot(3 * BOOT);
         if boot.version != good {
             spoke += 1;
+            boot = node.next_boot(3 * BOOT);
             continue;
         }
         // It reboots into the next try as soon as it is found good itself.
         let script = format!(
             "systemctl is-system-running --wait; sleep 15; cat /var/lib/hullwright/failed/{bad} || sleep 60"
         );
-        if let Some(answer) = node.try_ask(&script, 2 * BOOT)
-            && answer.output.contains("reason=")
-        {
-            break answer.output;
+        match node.try_ask(&script, 2 * BOOT) {
+            Some(answer) if answer.output.contains("reason=") => break answer.output,
+            Some(_) => {}
+            None => boot = node.boots.last().unwrap().clone(),
         }
     };
     eprintln!(
-        "{name}: given up after {:.0?}, {spoke} boots of it spoke",
+        "{}: given up after {:.0?}, {spoke} boots of it spoke",
+        kind.name,
         begun.elapsed()
     );
     eprintln!("{}", record.lines().take(5).collect::<Vec<_>>().join("\n"));
-    assert!(record.contains(reason), "{record}");
+    assert!(record.contains(kind.reason), "{record}");
     assert_eq!(
         fleet.server.sent(),
         before,
@@ -103,52 +129,39 @@ fn takes(node: &mut Node, fleet: &Fleet, version: &str) {
 fn bad_versions_end_in_the_one_before_and_a_good_one_stays() {
     let fleet = Fleet::of("u-boot", Machines::UBoot);
     let mut node = install(&fleet);
-    fleet.cut_with("1.1.0", &PANICS);
-    gives_up(
-        &mut node,
-        &fleet,
-        "a kernel that panics",
-        "1.1.0",
-        "1.0.0",
-        "",
-    );
-    takes(&mut node, &fleet, "1.2.0");
+    let panics = Bad {
+        name: "a kernel that panics",
+        variant: PANICS,
+        reason: "",
+    };
+    gives_up(&mut node, &fleet, &panics, "1.1.0", "1.0.0");
     if exhaustive() {
+        takes(&mut node, &fleet, "1.2.0");
         node.reboot();
         node.wait_for("1.2.0", BOOT);
         assert_sound(&mut node, "1.2.0");
-
-        fleet.cut_with("1.3.0", &HANGS_WITH_WATCHDOG);
-        let name = "a userspace that gets no processor";
-        gives_up(&mut node, &fleet, name, "1.3.0", "1.2.0", "");
-        let unit = with_unit(&[("usr/lib/hullwright/health.d/50-test", 0o755, SAYS_NO)]);
-        fleet.cut_with("1.4.0", &unit);
-        let name = "a health check that fails";
-        gives_up(
-            &mut node,
-            &fleet,
-            name,
-            "1.4.0",
-            "1.2.0",
-            "the test says no",
-        );
-        let unit = with_unit(&[("usr/lib/systemd/system/hwtest-bad.service", 0o644, HANGS)]);
-        fleet.cut_with("1.5.0", &unit);
-        let name = "a start that never ends";
-        gives_up(
-            &mut node,
-            &fleet,
-            name,
-            "1.5.0",
-            "1.2.0",
-            "hwtest-bad.service",
-        );
-
-        takes(&mut node, &fleet, "1.6.0");
+        for (number, bad) in (3..).zip(BAD) {
+            gives_up(&mut node, &fleet, bad, &format!("1.{number}.0"), "1.2.0");
+        }
+        takes(&mut node, &fleet, "1.8.0");
         let _ = node.try_ask("hullwright-update rollback", BOOT);
         node.wait_for("1.2.0", BOOT);
         assert_sound(&mut node, "1.2.0");
-        takes(&mut node, &fleet, "1.7.0");
+        takes(&mut node, &fleet, "1.9.0");
+    } else {
+        // Cuts while a try is ordered, and while it boots.
+        fleet.cut("1.2.0", &[]);
+        many_tries(&mut node);
+        let mut chance = Chance(seed());
+        let versions = ["1.0.0", "1.2.0"];
+        for moment in [1, 3] {
+            let what = cut(&mut node, &mut chance, moment, versions[1]);
+            assert_eq!(one_is_up(&mut node, versions, &what), versions[0]);
+        }
+        node.good("hullwright-update update");
+        node.reboot();
+        assert_eq!(node.next_boot(2 * BOOT).version, versions[1]);
+        assert_sound(&mut node, versions[1]);
     }
     node.stop();
     std::fs::remove_dir_all(&fleet.state).unwrap();
@@ -172,70 +185,83 @@ const MOMENTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Cuts the power at a moment of this kind, and switches it on again; `other` is not running, and newer.
+/// Returns what was cut.
+fn cut(node: &mut Node, chance: &mut Chance, moment: u64, other: &str) -> String {
+    node.good(&format!("hullwright-update update --retry {other}"));
+    let (what, after) = match moment {
+        0..3 => {
+            let (what, script) = MOMENTS[usize::try_from(moment).unwrap()];
+            let script = script.replace('N', other);
+            node.good(&format!(
+                "systemd-run --no-block --unit hwtest bash -c {script:?}"
+            ));
+            (what, chance.below(15_000))
+        }
+        3 => {
+            node.reboot();
+            ("a first boot", chance.below(90_000))
+        }
+        _ => {
+            node.reboot();
+            assert_eq!(node.next_boot(BOOT).version, other);
+            ("a first boot that becomes good", chance.below(40_000))
+        }
+    };
+    off_and_on(node, after);
+    format!("{what}, {after} ms")
+}
+
+fn off_and_on(node: &mut Node, after: u64) {
+    std::thread::sleep(Duration::from_millis(after));
+    node.cut();
+    node.start();
+}
+
+/// One of the two versions is up and sound; which one.
+fn one_is_up<'a>(node: &mut Node, versions: [&'a str; 2], what: &str) -> &'a str {
+    let boot = node.next_boot(2 * BOOT);
+    eprintln!("cut: {what}: up in {}", boot.version);
+    let running = versions
+        .into_iter()
+        .find(|version| boot.version == *version)
+        .unwrap();
+    assert_sound(node, running);
+    running
+}
+
+/// Each cut costs a try, and one version is cut again and again.
+fn many_tries(node: &mut Node) {
+    node.good("echo tries=99 >>/etc/hullwright/update.conf");
+}
+
 #[test]
 fn whenever_the_power_goes_one_version_boots() {
+    // Two cuts are in the story of every run.
+    if !exhaustive() {
+        return;
+    }
     let seed = seed();
     eprintln!("HULLWRIGHT_SEED={seed}");
     let mut chance = Chance(seed);
-    let cuts = if exhaustive() { 20 } else { 2 };
     let fleet = Fleet::of("u-boot-power", Machines::UBoot);
     let mut node = install(&fleet);
-    // Each cut costs a try, and here one version is cut again and again.
-    node.good("echo tries=99 >>/etc/hullwright/update.conf");
+    many_tries(&mut node);
     let versions = ["1.0.0", "2.0.0"];
     fleet.cut(versions[1], &[]);
-    node.good("hullwright-update update");
     let mut running = versions[0];
-    for number in 0..cuts {
-        let other = versions[usize::from(running == versions[0])];
-        // The newer one stays blessed once it was: what can be cut then is a rollback.
-        let (what, after) = if running == versions[1] {
+    for number in 1..=20 {
+        let what = if running == versions[0] {
+            let moment = chance.below(5);
+            cut(&mut node, &mut chance, moment, versions[1])
+        } else {
+            // The newer one stays once it was found good: what is left to be cut is a rollback.
             node.good("systemd-run --no-block --unit hwtest hullwright-update rollback");
-            ("a rollback", chance.below(6_000))
-        } else {
-            let state = node.good("hullwright-update update --retry 2.0.0");
-            eprintln!("{}", state.lines().last().unwrap_or_default());
-            // CI has one in a first boot and one while the order is written.
-            match if cuts == 2 {
-                3 - 2 * number
-            } else {
-                chance.below(5)
-            } {
-                moment @ 0..3 => {
-                    let (what, script) = MOMENTS[usize::try_from(moment).unwrap()];
-                    let script = script.replace('N', other);
-                    node.good(&format!(
-                        "systemd-run --no-block --unit hwtest bash -c {script:?}"
-                    ));
-                    (what, chance.below(15_000))
-                }
-                3 => {
-                    node.reboot();
-                    ("a first boot", chance.below(90_000))
-                }
-                _ => {
-                    node.reboot();
-                    assert_eq!(node.next_boot(BOOT).version, other);
-                    ("a first boot that becomes good", chance.below(40_000))
-                }
-            }
+            let after = chance.below(6_000);
+            off_and_on(&mut node, after);
+            format!("a rollback, {after} ms")
         };
-        std::thread::sleep(Duration::from_millis(after));
-        node.cut();
-        node.start();
-        let boot = node.next_boot(2 * BOOT);
-        eprintln!(
-            "cut {}: {what}, {after} ms: up in {}",
-            number + 1,
-            boot.version
-        );
-        running = if boot.version == versions[0] {
-            versions[0]
-        } else {
-            versions[1]
-        };
-        assert_eq!(boot.version, running);
-        assert_sound(&mut node, running);
+        running = one_is_up(&mut node, versions, &format!("{number}: {what}"));
     }
     if running == versions[0] {
         node.good("hullwright-update update --retry 2.0.0");
