@@ -25,7 +25,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use context::Context;
+pub use context::{Context, Releases};
 pub use fetch::{export, fetch_packages};
 pub use mirror::Mirrors;
 pub use record::Record;
