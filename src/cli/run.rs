@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::build::{self, BuildArguments};
 use super::{Context, image};
 use crate::failure::Kind;
-use crate::run::firmware::SecureBoot;
+use crate::run::firmware::{Choice, SecureBoot};
 use crate::run::machine::Forward;
 use crate::run::{self, Mode, Settings};
 use crate::sign::Trust;
@@ -21,7 +21,9 @@ use crate::sign::Trust;
     hullwright run qemu --exec 'systemctl --failed'      run a command, exit with its status\n  \
     hullwright run out/qemu-x86_64-0.0.0-dev --persist   keep what the guest writes\n  \
     hullwright run qemu --ssh --forward 8080:80          a shell, and a port of the guest\n  \
-    hullwright run qemu --secure-boot                    firmware that checks signatures\n\n\
+    hullwright run qemu --secure-boot                    firmware that checks signatures\n  \
+    hullwright run qemu --arch arm64                     another architecture, emulated\n  \
+    hullwright run qemu --arch arm64 --firmware u-boot   firmware of a small board\n\n\
     --exec passes the guest's status on; 125 is a failure of hullwright's own, 124 the time limit.")]
 pub struct Run {
     /// A disk.raw, the output folder of a build, or a profile to build.
@@ -60,6 +62,9 @@ pub struct MachineArguments {
     /// Keep the guest's console in this file.
     #[arg(long, value_name = "FILE")]
     pub console: Option<PathBuf>,
+    /// What the machine starts with: uefi, u-boot (arm64; the one that is installed), or u-boot=FILE.
+    #[arg(long, default_value = "uefi", value_name = "FIRMWARE")]
+    pub firmware: Choice,
     /// Firmware that checks signatures, with the keys that sign the image enrolled (see --keys).
     #[arg(
         long,
@@ -111,6 +116,7 @@ impl MachineArguments {
             timeout: self.timeout.map(Duration::from_secs),
             forwards: Vec::new(),
             console: self.console.clone(),
+            firmware: self.firmware.clone(),
             secure_boot,
             watchdog: !self.no_watchdog,
             qemu: self.qemu_arg.clone(),

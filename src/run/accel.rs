@@ -1,7 +1,9 @@
 //! Which accelerator QEMU gets. A readable `/dev/kvm` proves nothing (nested virtualisation may lack
 //! instructions), so KVM is used only after firmware was seen to run on it.
 
+use std::ffi::OsString;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,24 @@ impl Accelerator {
     }
 }
 
+/// QEMU's arguments for firmware that keeps nothing.
+fn flash(firmware: &Firmware) -> Vec<OsString> {
+    let uefi = match firmware {
+        Firmware::UBoot(code) => return vec!["-bios".into(), code.into()],
+        Firmware::Uefi(uefi) => uefi,
+    };
+    let drive = |words: &str, file: &Path| -> [OsString; 2] {
+        let mut value = OsString::from(format!("if=pflash,format=raw,{words},file="));
+        value.push(file);
+        ["-drive".into(), value]
+    };
+    [
+        drive("readonly=on", &uefi.code),
+        drive("snapshot=on", &uefi.vars),
+    ]
+    .concat()
+}
+
 /// Starts the firmware on KVM and waits for its first byte on the serial line.
 fn probe(arch: Arch, firmware: &Firmware) -> Result<(), String> {
     let mut child = Command::new(arch.traits().qemu)
@@ -70,16 +90,8 @@ fn probe(arch: Arch, firmware: &Firmware) -> Result<(), String> {
         .args([
             "-accel", "kvm", "-cpu", "host", "-m", "256", "-display", "none",
         ])
-        .args(["-nodefaults", "-no-reboot", "-serial", "stdio", "-drive"])
-        .arg(format!(
-            "if=pflash,format=raw,readonly=on,file={}",
-            firmware.code.display()
-        ))
-        .arg("-drive")
-        .arg(format!(
-            "if=pflash,format=raw,snapshot=on,file={}",
-            firmware.vars.display()
-        ))
+        .args(["-nodefaults", "-no-reboot", "-serial", "stdio"])
+        .args(flash(firmware))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

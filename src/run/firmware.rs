@@ -1,4 +1,4 @@
-//! UEFI firmware that the host has installed, and a writable variable store for one machine.
+//! Firmware that the host has installed, and a writable variable store for one machine.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -63,9 +63,42 @@ pub fn enrolment(trust: &Trust) -> Result<&Enrolment> {
     })
 }
 
+/// Which firmware a machine starts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// EDK II, as servers and clouds have it.
+    #[default]
+    Uefi,
+    /// U-Boot, as small boards have it: its EFI can't rename files or set variables once Linux runs.
+    /// A file, or the one that the host has installed.
+    UBoot(Option<PathBuf>),
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "uefi" => Ok(Self::Uefi),
+            None if text == "u-boot" => Ok(Self::UBoot(None)),
+            Some(("u-boot", file)) if !file.is_empty() => Ok(Self::UBoot(Some(file.into()))),
+            _ => Err("it is `uefi`, `u-boot`, or `u-boot=FILE`".into()),
+        }
+    }
+}
+
+/// A machine's firmware.
+#[derive(Debug, Clone)]
+pub enum Firmware {
+    /// EDK II.
+    Uefi(Uefi),
+    /// U-Boot, which keeps its variables in a file of the ESP.
+    UBoot(PathBuf),
+}
+
 /// Firmware code and the template of its variable store.
 #[derive(Debug, Clone)]
-pub struct Firmware {
+pub struct Uefi {
     /// Read-only flash image.
     pub code: PathBuf,
     /// Template of the writable flash image.
@@ -73,6 +106,80 @@ pub struct Firmware {
     arch: Arch,
     /// Whether variables are written in system management mode only, out of the guest's reach.
     smm: bool,
+}
+
+/// Where distributions put U-Boot for QEMU's `virt`.
+const U_BOOT: &[&str] = &[
+    "/usr/lib/u-boot/qemu_arm64/u-boot.bin",
+    "/usr/share/uboot/qemu_arm64/u-boot.bin",
+];
+
+impl Firmware {
+    /// The firmware of `choice` for `arch`, one with Secure Boot where `secure`.
+    ///
+    /// # Errors
+    /// It is not installed, or there is none of that kind.
+    pub fn find(choice: &Choice, arch: Arch, secure: bool) -> Result<Self> {
+        let file = match choice {
+            Choice::Uefi => return Uefi::find(arch, secure).map(Self::Uefi),
+            Choice::UBoot(file) => file,
+        };
+        if arch != Arch::Arm64 {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("machines with U-Boot are arm64, and the image is {arch}"),
+            )
+            .hint("leave --firmware out, or build the image with --arch arm64")
+            .into());
+        }
+        if secure {
+            return Err(
+                Failure::new(Kind::Usage, "Debian's U-Boot checks no signatures")
+                    .hint("leave --secure-boot out, or use --firmware uefi")
+                    .into(),
+            );
+        }
+        let found = match file {
+            Some(file) => Some(file.clone()).filter(|file| file.is_file()),
+            None => U_BOOT.iter().map(PathBuf::from).find(|file| file.is_file()),
+        };
+        found.map(Self::UBoot).ok_or_else(|| {
+            let what = match file {
+                Some(file) => format!("there is no U-Boot at {}", file.display()),
+                None => "no U-Boot for QEMU is installed".into(),
+            };
+            Failure::new(Kind::Environment, what)
+                .hint("install it: apt install u-boot-qemu, or name a file with --firmware u-boot=FILE")
+                .into()
+        })
+    }
+
+    /// QEMU's arguments for the machine that this firmware is made for.
+    #[must_use]
+    pub const fn machine(&self) -> &'static [&'static str] {
+        match self {
+            Self::Uefi(uefi) => uefi.machine(),
+            Self::UBoot(_) => &["-machine", "virt"],
+        }
+    }
+
+    /// Makes the variable store of a machine at `path`; an existing one is kept, as a machine keeps its
+    /// flash. Returns whether this firmware has one.
+    ///
+    /// # Errors
+    /// The template can't be read or `path` can't be written.
+    pub fn make_variables(&self, path: &Path, secure_boot: &SecureBoot) -> Result<bool> {
+        match self {
+            Self::Uefi(uefi) => uefi.make_variables(path, secure_boot).map(|()| true),
+            Self::UBoot(_) => Ok(false),
+        }
+    }
+
+    /// Whether the guest finds SMBIOS tables that QEMU has written.
+    #[must_use]
+    pub const fn passes_smbios(&self) -> bool {
+        matches!(self, Self::Uefi(_))
+    }
 }
 
 /// Where distributions put firmware, code and variables, best first.
@@ -166,7 +273,7 @@ const ARM64_SECURE: &[(&str, &str)] = &[
     ),
 ];
 
-impl Firmware {
+impl Uefi {
     /// The first firmware of the host's that fits `arch`, one with Secure Boot where `secure`.
     ///
     /// # Errors
@@ -317,7 +424,7 @@ mod tests {
         let mut bytes = vec![0; 8 << 20];
         bytes[0] = 1;
         std::fs::write(&template, &bytes).unwrap();
-        let firmware = Firmware {
+        let firmware = Uefi {
             code: template.clone(),
             vars: template.clone(),
             arch: Arch::X86_64,
@@ -359,6 +466,25 @@ mod tests {
             assert!(failure.message.contains(expected), "{}", failure.message);
             let hints = failure.hints.join(" ");
             assert!(hints.contains(hint), "{hints}");
+        }
+    }
+
+    #[test]
+    fn u_boot_is_for_arm64_and_checks_nothing() {
+        assert_eq!("u-boot=a=b".parse(), Ok(Choice::UBoot(Some("a=b".into()))));
+        for bad in ["", "bios", "u-boot=", "uefi=x"] {
+            assert!(bad.parse::<Choice>().is_err(), "{bad}");
+        }
+        let missing = Choice::UBoot(Some("/no/such".into()));
+        for (arch, secure, kind, said) in [
+            (Arch::X86_64, false, Kind::Usage, "image is x86_64"),
+            (Arch::Arm64, true, Kind::Usage, "no signatures"),
+            (Arch::Arm64, false, Kind::Environment, "/no/such"),
+        ] {
+            let error = Firmware::find(&missing, arch, secure).unwrap_err();
+            let failure = failure_of(&error).unwrap();
+            assert_eq!(failure.kind, kind);
+            assert!(failure.message.contains(said), "{}", failure.message);
         }
     }
 

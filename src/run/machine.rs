@@ -66,7 +66,8 @@ pub struct Hardware {
     pub forwards: Vec<Forward>,
     /// Whether it has a watchdog, which resets a guest that hangs.
     pub watchdog: bool,
-    /// systemd credentials by name, handed over in SMBIOS strings of type 11.
+    /// systemd credentials by name, handed over in SMBIOS strings of type 11, or as files of QEMU's
+    /// firmware configuration device where the firmware passes no SMBIOS on (systemd.exec(5)).
     pub credentials: Vec<(String, Vec<u8>)>,
     /// Further arguments of QEMU's, passed on as they are.
     pub extra: Vec<OsString>,
@@ -123,6 +124,8 @@ impl Machine {
         let program = hardware.arch.traits().qemu;
         let mut command = Command::new(program);
         command.args(arguments(hardware, firmware, accelerator, &control));
+        command.args(credentials(hardware, firmware, dir)?);
+        command.args(&hardware.extra);
         if matches!(hardware.console, Console::File(_)) {
             command.stdin(Stdio::null());
         }
@@ -249,25 +252,20 @@ fn arguments(
         // QEMU has this PCI device on both architectures, and Debian's cloud kernel its driver.
         add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
     }
-    for (name, value) in &hardware.credentials {
-        add(&["-smbios"]);
-        add(&[&format!(
-            "type=11,value=io.systemd.credential.binary:{name}={}",
-            base64::encode(value)
-        )]);
-    }
-    let pairs: [(&str, OsString); 5] = [
-        (
-            "-drive",
-            drive(
-                "if=pflash,unit=0,format=raw,readonly=on,file=",
-                &firmware.code,
+    let mut pairs: Vec<(&str, OsString)> = match firmware {
+        Firmware::Uefi(uefi) => vec![
+            (
+                "-drive",
+                drive("if=pflash,unit=0,format=raw,readonly=on,file=", &uefi.code),
             ),
-        ),
-        (
-            "-drive",
-            drive("if=pflash,unit=1,format=raw,file=", &hardware.variables),
-        ),
+            (
+                "-drive",
+                drive("if=pflash,unit=1,format=raw,file=", &hardware.variables),
+            ),
+        ],
+        Firmware::UBoot(code) => vec![("-bios", code.into())],
+    };
+    pairs.extend([
         (
             "-drive",
             drive(
@@ -290,7 +288,7 @@ fn arguments(
                 Console::File(path) => drive("file,id=console,path=", path),
             }
         }),
-    ];
+    ]);
     for (option, value) in pairs {
         all.push(option.into());
         all.push(value);
@@ -299,8 +297,25 @@ fn arguments(
     if matches!(hardware.console, Console::Terminal(_)) {
         all.extend(["-mon", "chardev=console"].map(OsString::from));
     }
-    all.extend(hardware.extra.iter().cloned());
     all
+}
+
+/// QEMU's arguments that hand the credentials over; files of theirs go into `dir`.
+fn credentials(hardware: &Hardware, firmware: &Firmware, dir: &Path) -> Result<Vec<OsString>> {
+    let mut all = Vec::new();
+    for (name, value) in &hardware.credentials {
+        if firmware.passes_smbios() {
+            let text = base64::encode(value);
+            all.push("-smbios".into());
+            all.push(format!("type=11,value=io.systemd.credential.binary:{name}={text}").into());
+        } else {
+            let file = dir.join(format!("credential-{name}"));
+            std::fs::write(&file, value).with_context(|| format!("writing {}", file.display()))?;
+            let head = format!("name=opt/io.systemd.credentials/{name},file=");
+            all.extend(["-fw_cfg".into(), drive(&head, &file)]);
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

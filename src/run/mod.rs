@@ -21,7 +21,7 @@ use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
 use crate::staging::Unfinished;
 use accel::Accelerator;
-use firmware::{Firmware, SecureBoot};
+use firmware::{Choice, Firmware, SecureBoot};
 use machine::{Console, Forward, Hardware, Machine};
 
 /// What to do with a booted guest.
@@ -52,6 +52,8 @@ pub struct Settings {
     pub forwards: Vec<Forward>,
     /// Keep the console in this file.
     pub console: Option<PathBuf>,
+    /// What it starts with.
+    pub firmware: Choice,
     /// Whether firmware checks signatures.
     pub secure_boot: SecureBoot,
     /// Whether the machine has a watchdog.
@@ -107,7 +109,8 @@ impl Bench {
             )
             .into());
         }
-        let firmware = Firmware::find(settings.arch, settings.secure_boot != SecureBoot::Off)?;
+        let secure = settings.secure_boot != SecureBoot::Off;
+        let firmware = Firmware::find(&settings.firmware, settings.arch, secure)?;
         let accelerator = Accelerator::choose(settings.arch, &firmware);
         let dir = tempfile::Builder::new()
             .prefix("hullwright-run-")

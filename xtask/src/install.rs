@@ -48,8 +48,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const QEMU: u32 = 10;
 
 /// Packages of the trixie tree: tools newer than Debian 12's, and what a container is made of.
-const TRIXIE: &str =
-    "busybox-static cryptsetup-bin erofs-utils gpg kmod systemd systemd-container xz-utils zstd";
+const TRIXIE: &str = "busybox-static cryptsetup-bin erofs-utils gpg kmod systemd systemd-container u-boot-qemu xz-utils zstd";
 
 /// The file that says with which packages a tree was completed.
 const COMPLETE: &str = ".complete";

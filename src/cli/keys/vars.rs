@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::arch::Arch;
 use crate::cli::{Context, output};
-use crate::run::firmware::{self, Firmware};
+use crate::run::firmware::{self, Uefi};
 use crate::sign::Trust;
 use crate::stamp::Stamp;
 
@@ -36,7 +36,7 @@ impl Vars {
         let enrolment = firmware::enrolment(&trust)?;
         let template = match &self.template {
             Some(template) => template.clone(),
-            None => Firmware::find(self.arch, true)?.vars,
+            None => Uefi::find(self.arch, true)?.vars,
         };
         let bytes = firmware::enrolled(&template, self.arch, enrolment)?;
         firmware::write(&self.output, &bytes)?;
