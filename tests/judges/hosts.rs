@@ -24,11 +24,21 @@ fn both() -> &'static Both {
     BUILT.get_or_init(|| {
         let fixture = fixture();
         let root = fixture.folder("both");
-        let said = timed("both architectures in one run, locking arm64 included", || {
-            let mut command = hullwright(&root);
-            command.args(["build", "qemu", "--json", "--arch", "x86_64,arm64", "--keys"]);
-            good(command.arg(&fixture.keys))
-        });
+        let said = timed(
+            "both architectures in one run, locking arm64 included",
+            || {
+                let mut command = hullwright(&root);
+                command.args([
+                    "build",
+                    "qemu",
+                    "--json",
+                    "--arch",
+                    "x86_64,arm64",
+                    "--keys",
+                ]);
+                good(command.arg(&fixture.keys))
+            },
+        );
         let events = said.lines().map(|line| serde_json::from_str(line).unwrap());
         Both {
             events: events.collect(),
@@ -67,7 +77,11 @@ fn one_run_makes_the_images_that_two_make() {
     assert_same_output(&fixture.out, &both.image("x86_64"));
     both.again(hullwright(&both.root), "arm64", "arm64 alone");
 
-    let images: Vec<&Value> = both.events.iter().filter(|e| e["event"] == "image").collect();
+    let images: Vec<&Value> = both
+        .events
+        .iter()
+        .filter(|e| e["event"] == "image")
+        .collect();
     let arches: Vec<&Value> = images.iter().map(|image| &image["arch"]).collect();
     assert_eq!(arches, BOTH);
     let result = both.events.last().unwrap();
@@ -84,7 +98,9 @@ fn one_run_makes_the_images_that_two_make() {
     let manifest = fs::read(both.image("arm64").join("manifest.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
     let common = manifest["packages"].as_array().unwrap().iter();
-    let common = common.filter(|package| package["architecture"] == "all").count();
+    let common = common
+        .filter(|package| package["architecture"] == "all")
+        .count();
     assert!(common > 5, "{common} packages for all architectures");
     assert!(compiled[1] > 0);
     println!("           {common} packages compiled once; bytes compiled: {compiled:?}");
@@ -113,6 +129,10 @@ fn an_arm64_host_makes_the_same_bytes() {
         return;
     }
     for arch in BOTH {
-        both().again(emulated(), arch, &format!("{arch} on an emulated arm64 host"));
+        both().again(
+            emulated(),
+            arch,
+            &format!("{arch} on an emulated arm64 host"),
+        );
     }
 }
