@@ -21,9 +21,12 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// Debian's busybox-static, from the judges' tree.
-fn busybox() -> Vec<u8> {
-    let path = trixie().join("usr/bin/busybox");
+/// Debian's busybox-static for `arch`, from the judges' tree.
+fn busybox(arch: &str) -> Vec<u8> {
+    let path = trixie().join(match arch {
+        "amd64" => "usr/bin/busybox".to_owned(),
+        _ => format!("{arch}/usr/bin/busybox"),
+    });
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -38,9 +41,10 @@ fn header(kind: tar::EntryType, size: u64) -> tar::Header {
     header
 }
 
-/// The image as an OCI layout in a tar (image-spec, `image-layout.md`).
-pub fn oci_image() -> Vec<u8> {
-    let busybox = busybox();
+/// The image as an OCI layout in a tar (image-spec, `image-layout.md`), for `arch` as Debian and OCI
+/// call it.
+pub fn oci_image(arch: &str) -> Vec<u8> {
+    let busybox = busybox(arch);
     let mut layer = tar::Builder::new(Vec::new());
     for dir in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
         let mut head = header(tar::EntryType::Directory, 0);
@@ -58,7 +62,7 @@ pub fn oci_image() -> Vec<u8> {
     }
     let layer = layer.into_inner().unwrap();
     let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux",
+        "architecture": arch, "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
     })

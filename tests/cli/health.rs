@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 
 use crate::support::{repository, shown};
 
+mod oneshot;
+
 const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 const ESP: &str = "0a1b2c3d-0000-4000-8000-00000000000e";
 const USR: &str = "00112233-4455-6677-8899-aabbccddeeff";
@@ -50,7 +52,15 @@ impl Node {
         ] {
             node.program(program, "");
         }
-        for script in ["boot.sh", "health", "boot-failed", "boot-good", "deadline"] {
+        for script in [
+            "node.sh",
+            "oneshot.sh",
+            "boot.sh",
+            "health",
+            "boot-failed",
+            "boot-good",
+            "deadline",
+        ] {
             let text =
                 fs::read_to_string(repository().join("profiles/health/scripts").join(script));
             node.executable(&format!("usr/lib/hullwright/{script}"), &text.unwrap());

@@ -21,4 +21,5 @@ mod seeds;
 mod server;
 mod signers;
 mod site;
+mod ubootefi;
 mod updates;

@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 
 use crate::home::sha256;
 
+mod oneshot;
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/health/scripts");
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles/units/update");
 
 /// Programs of the image that a test must not, or can't, run.
@@ -49,7 +52,8 @@ sh "$DIR/install" "$2"
 /// Makes a boot entry and its partitions.
 const INSTALL: &str = r#"
 h=$(printf %s "$1" | sha256sum | cut -c1-64)
-printf 'MZ usrhash=%s rw' "$h" >"$HULLWRIGHT_ESP/EFI/Linux/os_$1${2-+3-0}.efi"
+l=$(sed -n 's/^TriesLeft=//p' "$HULLWRIGHT_TRANSFERS/90-uki.transfer" 2>/dev/null)
+printf 'MZ usrhash=%s rw' "$h" >"$HULLWRIGHT_ESP/EFI/Linux/os_$1${2-+$l-0}.efi"
 for u in $(printf %s "$h" | sed -e 's/^\(.\{32\}\)/\1 /'); do
     : >"$HULLWRIGHT_PARTUUIDS/$(printf %s "$u" | sed 's/^\(.\{8\}\)\(....\)\(....\)\(....\)/\1-\2-\3-\4-/')"
 done
@@ -86,11 +90,13 @@ impl Node {
             fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        for (from, to) in [
-            ("update-lib.sh", "lib/update-lib.sh"),
-            ("", "lib/transfers"),
+        for (folder, from, to) in [
+            (UNITS, "update-lib.sh", "lib/update-lib.sh"),
+            (UNITS, "", "lib/transfers"),
+            (SCRIPTS, "node.sh", "lib/node.sh"),
+            (SCRIPTS, "oneshot.sh", "lib/oneshot.sh"),
         ] {
-            let from = Path::new(UNITS).join(from);
+            let from = Path::new(folder).join(from);
             std::os::unix::fs::symlink(from, node.path(to)).unwrap();
         }
         node.write("install", INSTALL);
@@ -141,6 +147,7 @@ impl Node {
             .env("HULLWRIGHT_TRANSFERS", self.path("sysupdate.d"))
             .env("HULLWRIGHT_PARTUUIDS", self.path("uuids"))
             .env("HULLWRIGHT_OS_RELEASE", self.path("os-release"))
+            .env("HULLWRIGHT_EFIVARS", self.path("efivars"))
             .env("HULLWRIGHT_ESP", self.path("esp"));
         command
     }
@@ -325,9 +332,12 @@ fn until_the_running_version_is_found_good_nothing_replaces_the_one_before() {
     node.runs("2");
     node.install("2", "+2-1");
     node.publish("beta", 1, &["1", "2", "3"]);
+    node.write("run/boot", "entry=os_2+2-1.efi\ntrial=yes\n");
     node.does("update", 5, "2 has not been found good yet");
     assert_eq!(node.entries(), ["os_1.efi", "os_2+2-1.efi"]);
     node.does("status", 0, "2 (running, on trial)");
+    node.write("run/blessed", "");
+    node.does("update", 0, "3 starts at the next boot");
 }
 
 #[test]
@@ -631,6 +641,7 @@ fn an_older_boot_loader_is_replaced_and_no_other() {
     let trial = node(&new);
     fs::remove_file(trial.path("esp/EFI/Linux/os_1.efi")).unwrap();
     trial.install("1", "+2-1");
+    trial.write("run/boot", "entry=os_1+2-1.efi\ntrial=yes\n");
     assert_eq!(trial.script("update-loader", &[]).code, 0);
     assert_eq!(trial.read(paths[0]), old);
     let foreign = node(&new);
@@ -674,12 +685,14 @@ fn the_scripts_hold_against_shellcheck() {
         "update-setup",
         "update-reboot",
         "update-loader",
+        "update-try",
     ];
     let mut command = Command::new("shellcheck");
     let output = command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["-x", "-P", "."])
         .args(names.map(|name| Path::new(UNITS).join(name)))
+        .args(["node.sh", "oneshot.sh"].map(|name| Path::new(SCRIPTS).join(name)))
         .output()
         .unwrap();
     assert!(

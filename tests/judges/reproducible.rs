@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::compare::assert_same_output;
 use crate::fixture::{fixture, timed};
-use crate::support::{bad, good, tool};
+use crate::support::{bad, build, good, hullwright, tool};
 
 const STRANGER: u32 = 12_345;
 
@@ -70,4 +70,36 @@ fn another_clock_user_umask_locale_and_folder_make_the_same_bytes() {
         good(&mut build("+40d"));
     });
     assert_same_output(&fixture.out, &dir.join("deep/down/out"));
+}
+
+/// For a foreign architecture: cold, on one thread, and everything else different as above.
+#[test]
+fn an_arm64_image_has_the_same_bytes_wherever_it_is_built() {
+    let fixture = fixture();
+    let dir = fixture.folder("arm64");
+    let out = dir.join("first");
+    let keys = fixture.keys.to_str().unwrap();
+    timed("arm64, locking included", || {
+        build(&dir, "qemu", &out, &["--arch", "arm64", "--keys", keys]);
+    });
+    let inputs = dir.join("inputs");
+    good(
+        hullwright(&dir)
+            .args(["fetch", "qemu", "--arch", "arm64", "--offline", "--to"])
+            .arg(&inputs),
+    );
+    let (program, keys) = fixture.for_user(&dir, STRANGER);
+    timed("arm64, elsewhere, cold, one thread", || {
+        good(
+            elsewhere(&program, "+40d")
+                .current_dir(&dir)
+                .env("HULLWRIGHT_CACHE", dir.join("cache"))
+                .args(["--threads", "1", "build", "qemu", "--arch", "arm64"])
+                .args(["--locked", "--offline", "-o", "second", "--keys"])
+                .arg(&keys)
+                .arg("--from")
+                .arg(&inputs),
+        );
+    });
+    assert_same_output(&out, &dir.join("second"));
 }

@@ -23,6 +23,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("osslsigncode", "osslsigncode"),
     ("perl", "perl-base"),
     ("sgdisk", "gdisk"),
+    ("fdtput", "device-tree-compiler"),
     ("fsck.vfat", "dosfstools"),
     ("mcopy", "mtools"),
     ("depmod", "kmod"),
@@ -49,6 +50,16 @@ const QEMU: u32 = 10;
 
 /// Packages of the trixie tree: tools newer than Debian 12's, and what a container is made of.
 const TRIXIE: &str = "busybox-static cryptsetup-bin erofs-utils gpg kmod systemd systemd-container u-boot-qemu xz-utils zstd";
+
+/// What runs in containers of arm64 guests: it goes into a folder of the tree.
+const FOREIGN: &str = "
+    dpkg --add-architecture arm64
+    apt-get update -qq
+    cd /tmp
+    apt-get download -qq busybox-static:arm64
+    dpkg-deb -x busybox-static_*_arm64.deb /arm64
+    rm busybox-static_*_arm64.deb
+";
 
 /// The file that says with which packages a tree was completed.
 const COMPLETE: &str = ".complete";
@@ -108,7 +119,7 @@ pub fn run() -> Result<()> {
         }
         if no_tree {
             lines.push(format!(
-                "  a trixie tree: debootstrap --variant=minbase trixie {tree} && chroot {tree} apt-get install -y --no-install-recommends {TRIXIE} && echo {TRIXIE} > {tree}/{COMPLETE}",
+                "  a trixie tree: debootstrap --variant=minbase trixie {tree} && chroot {tree} apt-get install -y --no-install-recommends {TRIXIE} && chroot {tree} sh -ec '{FOREIGN}' && echo {TRIXIE} > {tree}/{COMPLETE}",
                 tree = trixie().display(),
             ));
         }
@@ -250,6 +261,12 @@ fn make_tree() -> Result<()> {
             .arg("--no-install-recommends")
             .args(TRIXIE.split(' '))
             .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null()),
+    )?;
+    call(
+        Command::new("chroot")
+            .arg(&tree)
+            .args(["sh", "-ec", FOREIGN])
             .stdout(Stdio::null()),
     )?;
     fs::write(tree.join(COMPLETE), TRIXIE)?;

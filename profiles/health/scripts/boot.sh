@@ -1,49 +1,19 @@
 # What is known about this boot; sourced by the scripts beside it. `root` is the root of a file tree, for
 # tests, and otherwise empty.
 set -u
-run=$root/run/hullwright
-state=$root/var/lib/hullwright
-efi=$root/sys/firmware/efi/efivars
-vendor=4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
+. "$root/usr/lib/hullwright/node.sh"
+run=$HULLWRIGHT_RUN
+state=$HULLWRIGHT_STATE
 
-esp='' entry='' trial=no attempt=0 counter=none
 . "$root/usr/lib/os-release"
 version=$IMAGE_VERSION
-if [ -r "$run/boot" ]; then
-    # Written by boot-count in the initrd. Not sourced: a name on the ESP is anybody's.
-    while IFS='=' read -r key value; do
-        case $key in
-            esp) esp=$value ;;
-            entry) entry=$value ;;
-            trial) trial=$value ;;
-            attempt) attempt=$value ;;
-            counter) counter=$value ;;
-        esac
-    done <"$run/boot"
-elif [ -e "$efi/LoaderBootCountPath-$vendor" ]; then
-    trial=yes
-fi
+read_boot
 mkdir -p "$run"
 
 # Seconds since the kernel started.
 uptime() {
     read -r seconds rest <"$root/proc/uptime"
     echo "${seconds%%.*}"
-}
-
-# Writes standard input to the file $1, which is whole or absent whenever the power fails.
-write_durably() {
-    mkdir -p "${1%/*}"
-    cat >"$1.new" && sync "$1.new" && mv -f "$1.new" "$1" && sync "${1%/*}"
-}
-
-# A record of version $1 that failed for the reason $2, with an excerpt of a log on standard input.
-write_record() {
-    reason=$(printf '%s' "$2" | tr -s '[:space:][:cntrl:]' ' ' | cut -c 1-300)
-    {
-        printf '%s\n' "version=$1" "reason=$reason" "when=$(date -u +%Y-%m-%dT%H:%M:%SZ)" ''
-        tail -n 60
-    } | write_durably "$3"
 }
 
 # This boot is not good, for the reason $1, with a log on standard input. A trial ends here: the next try,
@@ -67,7 +37,7 @@ reject() {
     # Whatever hangs below: a disk that does not answer must not keep the machine here.
     { sleep 60 && systemctl --no-block --check-inhibitors=no reboot; } >/dev/null 2>&1 &
     # Its attempt is counted already; why it failed, the next healthy boot wants to know.
-    write_record "$version" "$1" "$state/attempts/$version"
+    write_record "$state/attempts/$version" "$version" "$1"
     timeout 20 journalctl --sync
     sync
     systemctl --no-block --check-inhibitors=no reboot

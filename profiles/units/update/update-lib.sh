@@ -6,13 +6,16 @@
 # Every place can be moved, so that the functions can be tried without a node.
 HULLWRIGHT_LIB=${HULLWRIGHT_LIB:-/usr/lib/hullwright}
 HULLWRIGHT_ETC=${HULLWRIGHT_ETC:-/etc/hullwright}
-HULLWRIGHT_STATE=${HULLWRIGHT_STATE:-/var/lib/hullwright}
-HULLWRIGHT_RUN=${HULLWRIGHT_RUN:-/run/hullwright}
 HULLWRIGHT_TRANSFERS=${HULLWRIGHT_TRANSFERS:-/run/sysupdate.d}
 HULLWRIGHT_PARTUUIDS=${HULLWRIGHT_PARTUUIDS:-/dev/disk/by-partuuid}
 HULLWRIGHT_OS_RELEASE=${HULLWRIGHT_OS_RELEASE:-/usr/lib/os-release}
 SYSUPDATE=${SYSUPDATE:-/usr/lib/systemd/systemd-sysupdate}
 SYSTEMD_PULL=${SYSTEMD_PULL:-/usr/lib/systemd/systemd-pull}
+
+# shellcheck source=profiles/health/scripts/node.sh
+. "$HULLWRIGHT_LIB/node.sh"
+# shellcheck source=profiles/health/scripts/oneshot.sh
+. "$HULLWRIGHT_LIB/oneshot.sh"
 
 # Exit codes.
 FAILED=1 USAGE=2 NOTHING=3 SERVER=4 REFUSED=5
@@ -37,11 +40,6 @@ die() {
 }
 
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
-
-# put FILE: writes what is on stdin, whole or not at all.
-put() {
-    mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" && sync "${1%/*}"
-}
 
 # Makes the scratch folder `work`. Whoever has the lock may remove those of runs that were killed.
 scratch() {
@@ -118,11 +116,14 @@ load_settings() {
 # Writes the transfers for the settings of now.
 render_transfers() {
     mkdir -p "$HULLWRIGHT_TRANSFERS" || return
+    # With tries that nobody counts down, systemd-boot would start it again and again.
+    _tries=$tries
+    if is_u_boot; then _tries=0; fi
     # `%` begins a specifier there; `&`, `|` and `\` mean something to sed.
     _source=$(printf %s "$source/" | sed -e 's/%/%%/g' -e 's/[&|\\]/\\&/g')
     for _template in "$HULLWRIGHT_LIB"/transfers/*.transfer; do
         _name=${_template##*/}
-        sed -e "s|@SOURCE@|$_source|" -e "s|@ID@|$id|g" -e "s|@TRIES@|$tries|" "$_template" \
+        sed -e "s|@SOURCE@|$_source|" -e "s|@ID@|$id|g" -e "s|@TRIES@|$_tries|" "$_template" \
             >"$HULLWRIGHT_TRANSFERS/.$_name" &&
             mv "$HULLWRIGHT_TRANSFERS/.$_name" "$HULLWRIGHT_TRANSFERS/$_name" || return
     done
@@ -152,10 +153,7 @@ failed_versions() {
 failed_field() { sed -n -e '/^$/q' -e "s/^$2=//p" "$HULLWRIGHT_STATE/failed/$1" | head -n 1; }
 
 # record_failed VERSION REASON
-record_failed() {
-    mkdir -p "$HULLWRIGHT_STATE/failed" || return
-    printf 'version=%s\nreason=%s\nwhen=%s\n\n' "$1" "$2" "$(now)" | put "$HULLWRIGHT_STATE/failed/$1"
-}
+record_failed() { write_record "$HULLWRIGHT_STATE/failed/$1" "$1" "$2" </dev/null; }
 
 # history EVENT VERSION NOTE
 note() {
@@ -178,11 +176,16 @@ esp() {
     fi
 }
 
+# remount OPTION: FAT does not order its writes by itself; with `sync` a name points to the new file
+# before the clusters of the old one are free.
+remount() { [ -n "${HULLWRIGHT_ESP-}" ] || mount -o "remount,$1" "$_esp" || :; }
+
 # entries: `VERSION LEFT FILE` of each UKI of ours; LEFT is `-` where it is not counted.
 entries() {
     _esp=$(esp) || return 0
     for _file in "$_esp/EFI/Linux/${id}_"*.efi; do
-        [ -f "$_file" ] || continue
+        # A cut rename leaves a name without content.
+        [ -s "$_file" ] || continue
         _name=${_file##*/"${id}"_}
         _name=${_name%.efi}
         _version=${_name%%+*}
@@ -191,11 +194,24 @@ entries() {
         *+*)
             _left=${_name#*+}
             _left=${_left%%-*}
+            if [ "$_name" = "$_version+0-0" ] && is_u_boot; then
+                # With both names, the one without counter is the newer.
+                [ ! -s "$_esp/EFI/Linux/${id}_$_version.efi" ] || continue
+                _left=$(tries_left "$_version")
+            fi
             ;;
         *) _left=- ;;
         esac
         say "$_version $_left $_file"
     done
+}
+
+# tries_left VERSION: of one that waits for its tries under U-Boot. The one that is armed has been
+# counted, and has not begun.
+tries_left() {
+    _tried=$(attempts "$_esp" "$1")
+    if is_armed "$_esp" "$id" "$1"; then _tried=$((_tried - 1)); fi
+    if [ "$_tried" -lt "$tries" ]; then say $((tries - _tried)); else say 0; fi
 }
 
 # entry_of VERSION: its UKI.
@@ -218,7 +234,7 @@ usable() {
 # Records what used up its tries before it could tell why.
 record_exhausted() {
     entries | while read -r _version _left _file; do
-        if [ "$_left" = 0 ] && ! is_failed "$_version"; then
+        if [ "$_left" = 0 ] && [ "$_version" != "$running" ] && ! is_failed "$_version"; then
             record_failed "$_version" "no boot of it was found good"
         fi
     done
@@ -243,24 +259,81 @@ fallback() {
     done | newest
 }
 
-# on_trial: whether the running version has not been found good yet. Until it is, the other slot is the
-# only good one and must stay.
-on_trial() {
-    entries | {
-        _trial=1
-        while read -r _version _left _file; do
-            [ "$_version" = "$running" ] || continue
-            if [ "$_left" = - ]; then _trial=1; break; fi
-            _trial=0
-        done
-        return $_trial
-    }
+# installed VERSION: whether it could be started.
+installed() {
+    entries | while read -r _version _left _file; do
+        if [ "$_version" = "$1" ] && [ "$_left" != 0 ] && usable "$_file"; then say "$1"; fi
+    done | grep -q .
+}
+
+# arm VERSION: where firmware does not count, tells the next boot to try it. The attempt is on the disk
+# before the order, so that it counts even if its kernel never starts.
+arm() {
+    is_u_boot || return 0
+    _esp=$(esp) || return
+    # One without counter is the default already.
+    case $(entry_of "$1") in *+0-0.efi) ;; *) return 0 ;; esac
+    if is_armed "$_esp" "$id" "$1"; then return 0; fi
+    _next=$(($(attempts "$_esp" "$1") + 1))
+    [ "$_next" -le "$tries" ] || return
+    remount sync
+    mkdir -p "$_esp/hullwright/attempts" && printf '' >"$_esp/hullwright/attempts/$1.$_next" &&
+        sync "$_esp/hullwright/attempts" && write_store "$_esp" "$(pattern "$id" "$1")" &&
+        is_armed "$_esp" "$id" "$1"
+    _armed=$?
+    remount async
+    return $_armed
+}
+
+# disarm VERSION: before it is installed: nothing is tried that gives way to it, and it has all its tries.
+disarm() {
+    is_u_boot || return 0
+    _esp=$(esp) || return
+    _tried=$(attempts "$_esp" "$1")
+    while [ "$_tried" -gt 0 ]; do
+        rm -f "$_esp/hullwright/attempts/$1.$_tried"
+        _tried=$((_tried - 1))
+    done
+    read_store "$_esp"
+    [ -n "$_oneshot" ] || return 0
+    remount sync
+    write_store "$_esp"
+    _disarmed=$?
+    remount async
+    return $_disarmed
+}
+
+# reboot_once VERSION WHY: once for each version, or for each of its tries where those are armed: a machine
+# that comes up with the old one would reboot for ever.
+reboot_once() {
+    _mark=$1
+    if is_u_boot; then _mark="$1 $(attempts "$(esp)" "$1")"; fi
+    if [ "$(cat "$HULLWRIGHT_STATE/update/rebooted" 2>/dev/null)" = "$_mark" ]; then
+        warn "$1 is installed, and the last reboot did not start it; not rebooting again by itself"
+        return
+    fi
+    say "$_mark" | put "$HULLWRIGHT_STATE/update/rebooted"
+    note reboot "$1" "$2"
+    say "rebooting into $1"
+    systemctl --no-block reboot
+}
+
+# What follows an update: VERSION is installed, and starts at the next boot.
+reboot_by_policy() {
+    arm "$1" || die $FAILED "$1 is installed, and $(esp)/ubootefi.var can't be written to have it tried" \
+        "the running system is not affected; is the EFI system partition full?"
+    case $reboot in
+    off) say "$1 starts at the next boot" ;;
+    window) say "$1 starts after a reboot in the next maintenance window" ;;
+    immediate) reboot_once "$1" "after the update" ;;
+    esac
 }
 
 # Removes what cut updates have left, and clusters that fsck has gathered.
 clean_esp() {
     _esp=$(esp) || return 0
     for _file in "$_esp"/EFI/Linux/.#* "$_esp"/EFI/systemd/.hullwright* "$_esp"/EFI/BOOT/.hullwright* \
+        "$_esp"/ubootefi.var.new \
         "$_esp"/[Ff][Ss][Cc][Kk][0-9][0-9][0-9][0-9].[Rr][Ee][Cc]; do
         if [ -f "$_file" ]; then
             say "removing $_file, which a cut update has left"

@@ -1,7 +1,7 @@
 //! From a server to verified indices, and every way in which it may go wrong.
 
-use super::super::{Releases, refresh};
 use super::super::testing::*;
+use super::super::{Releases, refresh};
 use crate::digest::Sha256;
 use crate::failure::{Kind, kind_of};
 

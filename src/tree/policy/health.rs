@@ -23,6 +23,8 @@ macro_rules! shipped {
 
 /// Path, mode and text of each file.
 const FILES: &[(&str, u16, &str)] = shipped! {
+    "usr/lib/hullwright/node.sh" 0o644 "scripts/node.sh",
+    "usr/lib/hullwright/oneshot.sh" 0o644 "scripts/oneshot.sh",
     "usr/lib/hullwright/boot.sh" 0o644 "scripts/boot.sh",
     "usr/lib/hullwright/health" 0o755 "scripts/health",
     "usr/lib/hullwright/boot-failed" 0o755 "scripts/boot-failed",

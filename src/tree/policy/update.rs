@@ -31,7 +31,12 @@ macro_rules! embed {
 }
 
 /// Executables, below `/usr/lib/hullwright`.
-const SCRIPTS: &[(&str, &str)] = embed!("update-setup", "update-reboot", "update-loader");
+const SCRIPTS: &[(&str, &str)] = embed!(
+    "update-setup",
+    "update-reboot",
+    "update-loader",
+    "update-try"
+);
 /// What they share.
 const LIBRARY: &str = include_str!("../../../profiles/units/update/update-lib.sh");
 /// The command.
@@ -49,6 +54,7 @@ const SERVICES: &[(&str, &str)] = embed!(
     "hullwright-update.service",
     "hullwright-update-loader.service",
     "hullwright-update-reboot.service",
+    "hullwright-update-try.service",
 );
 const TIMER: &str = include_str!("../../../profiles/units/update/hullwright-update.timer");
 const WINDOW: &str = include_str!("../../../profiles/units/update/window.timer");
