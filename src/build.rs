@@ -107,9 +107,17 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let staging = Staging::begin(inputs.output)?;
     let out = staging.path();
 
+    let artefacts_of_board =
+        archive::fetch_artefacts(inputs.lock, &inputs.loaded.profile, inputs.archive)?;
     let objects = fetch_and_compile(inputs)?;
     let mut assembled = assemble(inputs, &objects)?;
     drop(objects);
+    let additions = esp::board::collect(
+        inputs.loaded,
+        inputs.lock,
+        &artefacts_of_board,
+        &assembled.boot,
+    )?;
     check_kernel(profile, &assembled)?;
     let lock = Lock {
         ids: assembled.report.ids.clone(),
@@ -126,11 +134,23 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
     let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
-    let uki = make_uki(inputs, &assembled, &initrd, &cmdline, &uki_name)?;
+    let uki = make_uki(
+        inputs,
+        &assembled,
+        &initrd,
+        &additions.devicetrees,
+        &cmdline,
+        &uki_name,
+    )?;
     let loader = assembled.boot.systemd_boot.read()?.into_owned();
     let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
     let partition = signature.has_key.then_some(&*signature.partition);
-    let disk = write_disk(inputs, &usr, partition, &uki, loader, seed, out)?;
+    let on_esp = OnEsp {
+        uki: &uki,
+        loader: loader.into(),
+        board: &additions.files,
+    };
+    let disk = write_disk(inputs, &usr, partition, on_esp, seed, out)?;
 
     let stage = progress.stage("manifest", None);
     fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
@@ -160,6 +180,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
             usr_bytes: content_bytes(&assembled.tree),
             initrd: initrd.files.len() as u64,
         },
+        board: additions.summary,
     };
     manifest.write(out)?;
     if inputs.signers.is_none() {
@@ -506,6 +527,7 @@ fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
     initrd: &Initrd,
+    devicetrees: &[Arc<[u8]>],
     cmdline: &str,
     name: &str,
 ) -> Result<Vec<u8>> {
@@ -519,32 +541,16 @@ fn make_uki(
         .read()?;
     let vmlinuz = assembled.boot.vmlinuz.read()?;
     let stub = stub(&inputs.loaded.profile, &assembled.boot)?;
-    let uki = uki::assemble(
-        &stub,
-        &[
-            Section {
-                name: ".osrel",
-                data: &os_release,
-            },
-            Section {
-                name: ".cmdline",
-                data: cmdline.as_bytes(),
-            },
-            Section {
-                name: ".uname",
-                data: assembled.boot.kernel_version.as_bytes(),
-            },
-            Section {
-                name: ".linux",
-                data: &vmlinuz,
-            },
-            Section {
-                name: ".initrd",
-                data: &initrd.bytes,
-            },
-        ],
-    )
-    .context("assembling the UKI")?;
+    let section = |name, data| Section { name, data };
+    let mut sections = vec![
+        section(".osrel", &*os_release),
+        section(".cmdline", cmdline.as_bytes()),
+        section(".uname", assembled.boot.kernel_version.as_bytes()),
+    ];
+    sections.extend(devicetrees.iter().map(|tree| section(".dtbauto", &**tree)));
+    sections.push(section(".linux", &vmlinuz));
+    sections.push(section(".initrd", &initrd.bytes));
+    let uki = uki::assemble(&stub, &sections).context("assembling the UKI")?;
     let uki = sign(inputs, uki, name).context("signing the UKI")?;
     stage.add(uki.len() as u64);
     Ok(uki)
@@ -575,19 +581,25 @@ fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
     }
 }
 
+/// What goes onto the EFI system partition, besides settings.
+struct OnEsp<'a> {
+    uki: &'a [u8],
+    loader: Arc<[u8]>,
+    board: &'a [EspFile],
+}
+
 fn write_disk(
     inputs: &Inputs<'_>,
     usr: &Usr,
     signature: Option<&[u8]>,
-    uki: &[u8],
-    loader: Vec<u8>,
+    on_esp: OnEsp<'_>,
     seed: Seed,
     out: &Path,
 ) -> Result<DiskSummary> {
     let stage = inputs.archive.progress.stage("disk", None);
     let profile = &inputs.loaded.profile;
     let os = &profile.os;
-    let loader: Arc<[u8]> = loader.into();
+    let OnEsp { uki, loader, board } = on_esp;
     let boot = &profile.boot;
     let conf = esp::loader_conf(boot.timeout, boot.secure_boot_enroll).into_bytes();
     let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)
@@ -603,6 +615,7 @@ fn write_disk(
     });
     files.extend(esp::content::update_seed(profile));
     files.extend(enrolment(inputs)?);
+    files.extend_from_slice(board);
     let others: Vec<(&str, u64)> = files
         .iter()
         .map(|file| (file.path.as_str(), file.data.len() as u64))
@@ -618,7 +631,13 @@ fn write_disk(
             esp_other: esp::required_bytes(&others, profile.disk.esp.0),
         },
     )
-    .map_err(Failure::from)?;
+    .map_err(Failure::from)?
+    .with_hybrid_mbr(
+        profile
+            .board
+            .as_ref()
+            .is_some_and(|board| board.partitions.hybrid_mbr),
+    );
     files.push(EspFile {
         path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
         data: uki.into(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
 
+use super::artefacts::fetch_artefacts;
 use super::context::Context;
 use super::date;
 use super::http::{FetchError, Fetcher, Wanted, copy_out};
@@ -145,6 +146,11 @@ pub fn export(
             copy_out(&path, folder, &package.sha256)?;
             written.insert(package.sha256, package.size);
         }
+    }
+    let paths = fetch_artefacts(lock, profile, ctx)?;
+    for (artefact, path) in lock.artefacts.iter().zip(paths) {
+        copy_out(&path, folder, &artefact.sha256)?;
+        written.insert(artefact.sha256, artefact.size);
     }
     Ok(written)
 }

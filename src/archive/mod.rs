@@ -16,6 +16,7 @@ pub mod packages;
 pub mod release;
 pub mod trust;
 
+mod artefacts;
 mod context;
 mod fetch;
 mod record;
@@ -25,6 +26,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use artefacts::fetch_artefacts;
 pub use context::{Context, Releases};
 pub use fetch::{export, fetch_packages};
 pub use mirror::Mirrors;

@@ -160,7 +160,8 @@ fn plain(value: &[u8]) -> Option<&str> {
 }
 
 /// Whether a path stays below the archive's base URL.
-pub(super) fn safe_path(path: &str) -> bool {
+#[must_use]
+pub fn safe_path(path: &str) -> bool {
     !path.starts_with('/')
         && !path.contains("://")
         && path.split('/').all(|part| !matches!(part, "" | ".." | "."))

@@ -387,6 +387,7 @@ impl Site {
                 date: NOW - 86_400,
                 inrelease: Sha256::of(b""),
             }],
+            artefacts: Vec::new(),
             packages: NAMES.iter().map(package).collect(),
             files: BTreeMap::new(),
             ids: BTreeMap::new(),

@@ -63,7 +63,10 @@ impl Fetch {
                         &archive,
                         &|_, _| {},
                     )?;
-                    packages.iter().map(|p| (p.sha256, p.size)).collect()
+                    archive::fetch_artefacts(&lock, &loaded.profile, &archive)?;
+                    let artefacts = lock.artefacts.iter().map(|a| (a.sha256, a.size));
+                    let packages = packages.iter().map(|p| (p.sha256, p.size));
+                    packages.chain(artefacts).collect()
                 }
             };
             sizes.extend(taken);

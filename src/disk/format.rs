@@ -26,6 +26,8 @@ pub const NAME_UNITS: usize = 36;
 pub const READ_ONLY: u64 = 1 << 60;
 /// Partition type of the protective MBR.
 pub const PROTECTIVE_TYPE: u8 = 0xee;
+/// MBR type of FAT32 with LBA.
+pub const FAT32_TYPE: u8 = 0x0c;
 
 /// A partition's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +165,28 @@ impl Header {
         bytes[16..20].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
+}
+
+/// A hybrid MBR: it lists the FAT32 partition of `sectors` sectors that begins at `first`, and covers
+/// what lies before it. UEFI knows none of the kind, but reads the GPT all the same, as Linux does;
+/// firmware that knows no GPT finds the partition here.
+#[must_use]
+pub fn hybrid_mbr(first: u64, sectors: u64) -> [u8; SECTOR as usize] {
+    let mut mbr = [0; SECTOR as usize];
+    let mut put = |slot: usize, kind: u8, first: u64, sectors: u64| {
+        let entry = &mut mbr[446 + 16 * slot..][..16];
+        // Too large for cylinders and heads, so that LBA counts.
+        entry[1..4].copy_from_slice(&[0xfe, 0xff, 0xff]);
+        entry[4] = kind;
+        entry[5..8].copy_from_slice(&[0xfe, 0xff, 0xff]);
+        let number = |n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        entry[8..12].copy_from_slice(&number(first));
+        entry[12..16].copy_from_slice(&number(sectors));
+    };
+    put(0, FAT32_TYPE, first, sectors);
+    put(1, PROTECTIVE_TYPE, 1, first - 1);
+    mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+    mbr
 }
 
 /// The protective MBR of a disk with `sectors` sectors (section 5.2.3).

@@ -117,6 +117,7 @@ pub struct ImageLayout {
     min_grown: u64,
     slack: u64,
     partitions: Vec<Planned>,
+    hybrid_mbr: bool,
 }
 
 /// What does not fit.
@@ -280,7 +281,20 @@ impl ImageLayout {
             min_grown,
             slack,
             partitions,
+            hybrid_mbr: false,
         })
+    }
+
+    /// The same layout, with an MBR that lists the EFI system partition or one that does not.
+    #[must_use]
+    pub fn with_hybrid_mbr(self, hybrid_mbr: bool) -> Self {
+        Self { hybrid_mbr, ..self }
+    }
+
+    /// Whether the MBR lists the EFI system partition.
+    #[must_use]
+    pub const fn hybrid_mbr(&self) -> bool {
+        self.hybrid_mbr
     }
 
     /// The architecture whose partition types are used.

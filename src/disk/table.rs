@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::format::{
     BACKUP_SECTORS, ENTRIES, ENTRY_LEN, ENTRY_SECTORS, Entry, FIRST_USABLE, Header, READ_ONLY,
-    SECTOR, protective_mbr,
+    SECTOR, hybrid_mbr, protective_mbr,
 };
 use super::layout::{ImageLayout, Role};
 use crate::digest::Sha256;
@@ -91,6 +91,13 @@ pub fn entries(layout: &ImageLayout, identity: &Identity<'_>) -> Vec<Entry> {
         .collect()
 }
 
+fn mbr(layout: &ImageLayout) -> [u8; SECTOR as usize] {
+    match layout.partition(Role::Esp) {
+        Some(esp) if layout.hybrid_mbr() => hybrid_mbr(esp.offset / SECTOR, esp.size / SECTOR),
+        _ => protective_mbr(layout.disk_size() / SECTOR),
+    }
+}
+
 /// The partition table of `layout`.
 #[must_use]
 pub fn bytes(layout: &ImageLayout, identity: &Identity<'_>) -> TableBytes {
@@ -126,12 +133,7 @@ pub fn bytes(layout: &ImageLayout, identity: &Identity<'_>) -> TableBytes {
         bytes
     };
     TableBytes {
-        primary: [
-            protective_mbr(sectors).to_vec(),
-            sector(&primary),
-            array.clone(),
-        ]
-        .concat(),
+        primary: [mbr(layout).to_vec(), sector(&primary), array.clone()].concat(),
         backup: [array, sector(&backup)].concat(),
         backup_offset: (sectors - BACKUP_SECTORS) * SECTOR,
     }
@@ -169,6 +171,24 @@ mod tests {
             }
         }
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_hybrid_mbr_lists_the_esp_and_covers_what_lies_before_it() {
+        let layout = ImageLayout::plan(&Disk::default(), Arch::Arm64, CONTENT)
+            .unwrap()
+            .with_hybrid_mbr(true);
+        let table = bytes(&layout, &identity());
+        let entry = |n: usize| &table.primary[446 + 16 * n..][..16];
+        let numbers = |n: usize| {
+            let number = |at: usize| u32::from_le_bytes(entry(n)[at..at + 4].try_into().unwrap());
+            (entry(n)[4], number(8), number(12))
+        };
+        assert_eq!(numbers(0), (0x0c, 2048, 1 << 21));
+        assert_eq!(numbers(1), (0xee, 1, 2047));
+        assert_eq!(numbers(2), (0, 0, 0));
+        let plain = bytes(&layout.with_hybrid_mbr(false), &identity());
+        assert_eq!(plain.primary[512..], table.primary[512..]);
     }
 
     #[test]

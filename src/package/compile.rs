@@ -78,7 +78,7 @@ impl From<&LockedPackage> for DebId {
     }
 }
 
-fn open(
+pub(super) fn open(
     file: &Arc<Vec<u8>>,
     tarball: (decompress::Codec, usize, usize),
     part: &'static str,
@@ -89,7 +89,7 @@ fn open(
         .map_err(|source| DebError::Decoder { part, source })
 }
 
-const fn place(tarball: &Tarball<'_>) -> (decompress::Codec, usize, usize) {
+pub(super) const fn place(tarball: &Tarball<'_>) -> (decompress::Codec, usize, usize) {
     (tarball.codec, tarball.offset, tarball.data.len())
 }
 
@@ -334,7 +334,7 @@ pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Res
     Ok(object)
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
     if size > LIMITS.deb {

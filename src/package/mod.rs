@@ -10,6 +10,7 @@ mod compile;
 mod compiler;
 pub mod control;
 pub mod decompress;
+pub mod extract;
 pub mod limits;
 mod object;
 pub mod pax;

@@ -412,6 +412,82 @@ fn braces_known(text: &str) -> bool {
     !text.replace("{serial}", "").contains(['{', '}'])
 }
 
+/// A serial console's device.
+pub fn serial(text: &str) -> Result<(), String> {
+    expect(
+        text.strip_prefix("tty").is_some_and(|rest| {
+            (1..=20).contains(&rest.len()) && all(rest, |b| b.is_ascii_alphanumeric())
+        }),
+        "a serial console without `/dev/`, such as `ttyS1`",
+    )
+}
+
+/// A version of what is taken by hash.
+pub fn version(text: &str) -> Result<(), String> {
+    expect(
+        (1..=200).contains(&text.len())
+            && all(text, |b| {
+                b.is_ascii_alphanumeric() || b".+-~:_".contains(&b)
+            }),
+        "a version of letters, digits and `.+-~:_`",
+    )
+}
+
+/// A path below a base URL.
+pub fn pool_path(text: &str) -> Result<(), String> {
+    expect(
+        crate::archive::packages::safe_path(text) && one_line(text),
+        "a path below the base URL, such as `pool/main/u/u-boot/u-boot-rpi_2025.01-3_arm64.deb`",
+    )
+}
+
+/// A moment, as snapshot services write it.
+pub fn snapshot_time(text: &str) -> Result<(), String> {
+    let digits = |part: &str, len| part.len() == len && all(part, |b| b.is_ascii_digit());
+    expect(
+        text.strip_suffix('Z')
+            .and_then(|rest| rest.split_once('T'))
+            .is_some_and(|(day, time)| digits(day, 8) && digits(time, 6)),
+        "a moment such as `20260912T075541Z`",
+    )
+}
+
+/// A path below something, without `.` and `..`.
+pub fn file_path(text: &str) -> Result<(), String> {
+    expect(
+        (1..4096).contains(&text.len())
+            && one_line(text)
+            && !text.split('/').any(|part| matches!(part, "" | "." | "..")),
+        "a path without `/` in front, `.` and `..`, such as `usr/lib/u-boot/rpi_4/u-boot.bin`",
+    )
+}
+
+/// A path on the EFI system partition.
+pub fn esp_path(text: &str) -> Result<(), String> {
+    if text.len() > 255 {
+        return Err("a path of at most 255 bytes".into());
+    }
+    for part in text.split('/') {
+        if let Some(problem) = crate::esp::name_problem(part) {
+            return Err(format!(
+                "a path on the EFI system partition, from its root and with `/`; of `{part}`: {problem}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A text of several lines.
+pub fn document(text: &str) -> Result<(), String> {
+    expect(
+        text.len() <= 64 << 10
+            && !text
+                .chars()
+                .any(|c| c.is_control() && c != '\n' && c != '\t'),
+        "at most 64 KiB of text without control characters",
+    )
+}
+
 /// A login or group name, as systemd-sysusers accepts strictly.
 pub fn account(text: &str) -> Result<(), String> {
     expect(

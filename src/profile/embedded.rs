@@ -11,7 +11,14 @@ pub static PROFILES: &[(&str, &str)] = &[
     ),
     ("dev", include_str!("../../profiles/dev.yaml")),
     ("qemu", include_str!("../../profiles/qemu.yaml")),
+    ("rpi4", include_str!("../../profiles/rpi4.yaml")),
 ];
+
+/// A board by name.
+pub static BOARDS: &[(&str, &str)] = &[(
+    "raspberry-pi-4",
+    include_str!("../../profiles/boards/raspberry-pi-4.yaml"),
+)];
 
 macro_rules! file {
     ($path:literal) => {
@@ -23,14 +30,24 @@ macro_rules! file {
 }
 
 /// Files below `profiles/files/`, in order of their paths; none is executable.
-pub static FILES: &[(&str, &[u8])] = &[file!(
-    "container-host/usr/lib/systemd/network/99-hullwright-dhcp.network"
-)];
+pub static FILES: &[(&str, &[u8])] = &[
+    file!("container-host/usr/lib/systemd/network/99-hullwright-dhcp.network"),
+    file!("no-clock/usr/lib/clock-epoch"),
+];
 
 /// The text of an embedded profile.
 #[must_use]
 pub fn profile(name: &str) -> Option<&'static str> {
     PROFILES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
+}
+
+/// The text of an embedded board.
+#[must_use]
+pub fn board(name: &str) -> Option<&'static str> {
+    BOARDS
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, text)| *text)
@@ -74,6 +91,15 @@ mod tests {
             .collect();
         found.sort();
         assert_eq!(found, names().collect::<Vec<_>>());
+        let mut boards = Vec::new();
+        walk(
+            &profiles.join("boards"),
+            &profiles.join("boards"),
+            &mut boards,
+        );
+        boards.sort();
+        let known = BOARDS.iter().map(|(name, _)| format!("{name}.yaml"));
+        assert_eq!(boards, known.collect::<Vec<_>>());
         let mut files = Vec::new();
         walk(&profiles.join("files"), &profiles.join("files"), &mut files);
         files.sort();

@@ -268,6 +268,14 @@ impl Loaded {
             .collect()
     }
 
+    /// `FILE:LINE` of an entry of one of the board's lists.
+    #[must_use]
+    pub fn board_place(&self, path: &[&str], index: usize) -> String {
+        let list = self.tree.get("board").and_then(|board| board.at(path));
+        list.and_then(|list| list.items().get(index))
+            .map_or_else(|| "the board".into(), |node| node.origin.short())
+    }
+
     fn list(&self, path: &[&str]) -> &[Node] {
         self.tree.at(path).map_or(&[], Node::items)
     }

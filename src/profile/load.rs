@@ -13,7 +13,7 @@ use super::schema::{Profile, Root};
 use super::source::{Base, Origin, Problem, Source, failure};
 use super::table::{PROFILE, Shape};
 use super::yaml::{Entry, MOST_BYTES, Node, Value, parse};
-use super::{ARGUMENT, embedded, merge, rules, typing};
+use super::{ARGUMENT, board, embedded, merge, rules, typing};
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind};
 use crate::words::nearest;
@@ -92,11 +92,15 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Profile> {
         text: text_of(bytes.to_vec(), Path::new("profile.yaml"))?,
         base: Base::Embedded,
     });
-    let layer = parse(&source, 0).map_err(|problem| failure(&[*problem]))?;
+    let mut layer = parse(&source, 0).map_err(|problem| failure(&[*problem]))?;
     let mut problems = Vec::new();
-    typing::check_layer(&layer, &mut problems);
+    let below = board::load::expand(&mut layer, None, &mut problems)?;
+    let layers: Vec<_> = below.into_iter().chain([layer]).collect();
+    for layer in &layers {
+        typing::check_layer(layer, &mut problems);
+    }
     refuse(&problems)?;
-    Ok(link(vec![layer], Vec::new(), "profile")?.0)
+    Ok(link(layers, Vec::new(), "profile")?.0)
 }
 
 fn refuse(problems: &[Problem]) -> Result<()> {
@@ -227,8 +231,10 @@ fn argument(text: &str) -> Result<Node, Box<Problem>> {
     let Some((path, _)) = text.split_once('=') else {
         return Err(usage("`--set` takes `PATH=VALUE`, and this has no `=`"));
     };
-    if path == "extends" {
-        return Err(usage("`extends` can't be set from the command line"));
+    if let "extends" | "board" = path.split('.').next().unwrap_or(path) {
+        return Err(usage(&format!(
+            "`{path}` can't be set from the command line"
+        )));
     }
     let mut keys: Vec<(&str, usize)> = Vec::new();
     let mut shape = Some(ROOT_SHAPE);
@@ -335,7 +341,7 @@ impl Target {
     }
 }
 
-fn is_path(reference: &str) -> bool {
+pub(super) fn is_path(reference: &str) -> bool {
     reference.contains('/') || reference.ends_with(".yaml") || reference.ends_with(".yml")
 }
 
@@ -411,7 +417,7 @@ pub(super) fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String> {
+pub(super) fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
@@ -462,7 +468,7 @@ impl Walk {
             .into());
         }
         let source = target.read()?;
-        let layer = match parse(&source, 0) {
+        let mut layer = match parse(&source, 0) {
             Ok(layer) => layer,
             Err(problem) => {
                 self.problems.push(*problem);
@@ -494,6 +500,9 @@ impl Walk {
             }
         }
         self.open.pop();
+        let below =
+            board::load::expand(&mut layer, target.folder().as_deref(), &mut self.problems)?;
+        self.layers.extend(below);
         self.layers.push(layer);
         Ok(())
     }

@@ -82,7 +82,7 @@ fn add(entries: &mut Vec<Entry>, over: Entry, shape: &'static Shape, problems: &
         if let Some(at) = found
             && !matches!(
                 shape,
-                Shape::Record(_) | Shape::List(_) | Shape::TextMap { .. }
+                Shape::Record(_) | Shape::List(_) | Shape::TextMap { .. } | Shape::Board
             )
         {
             entries.remove(at);
@@ -131,6 +131,27 @@ fn add(entries: &mut Vec<Entry>, over: Entry, shape: &'static Shape, problems: &
             } else {
                 base.node.value = Value::Map(pairs);
             }
+        }
+        (Shape::Board, value) if !matches!(base.node.value, Value::Null) => {
+            let name = |node: &Node| {
+                let name = node.get("name").and_then(Node::text);
+                name.unwrap_or("?").to_owned()
+            };
+            let over = Node {
+                value,
+                origin: over.node.origin,
+            };
+            problems.push(
+                Problem::at(
+                    &base.key_origin,
+                    format!(
+                        "the board is `{}`, and a profile that this one extends has the board `{}`",
+                        name(&over),
+                        name(&base.node)
+                    ),
+                )
+                .hint("an image is for one board; extend what has none, such as `container-host`"),
+            );
         }
         (_, value) => {
             base.node = Node {

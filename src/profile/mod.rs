@@ -4,6 +4,7 @@
 //! each is held against the table of keys (`table`, `typing`), they are merged (`merge`), the result
 //! becomes the types of `schema` and is judged as a whole (`rules`).
 
+pub mod board;
 mod checks;
 pub mod cmdline;
 mod embedded;

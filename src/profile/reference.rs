@@ -3,6 +3,7 @@
 
 use serde_json::Value as Json;
 
+use super::board::table::BOARD;
 use super::checks::bytes_shown;
 use super::load::parse_bytes;
 use super::table::{Field, PROFILE, Record, Shape};
@@ -68,6 +69,13 @@ os: {id: x, name: X, version: 1}
 kernel: {package: xx}
 archives: [{name: x, suites: [x]}]
 packages: {files: [{path: x}]}
+board:
+  name: x
+  arch: x86_64
+  artefacts: [{name: x, version: 1, path: a.deb, size: 1, sha256: \
+0000000000000000000000000000000000000000000000000000000000000000}]
+  esp: {files: [{to: x, text: \"\"}]}
+  devicetrees: [{path: x}]
 root: {users: [{name: x}], groups: [{name: x}]}
 update: {windows: [{start: daily, duration: 1h}]}
 ";
@@ -113,6 +121,7 @@ fn section(path: &str, record: &'static Record, defaults: &Json, out: &mut Strin
         let inner = defaults.get(field.key).unwrap_or(&Json::Null);
         match &field.shape {
             Shape::Record(record) => section(&full, record, inner, out),
+            Shape::Board => section(&full, &BOARD, inner, out),
             Shape::List(Shape::Record(record)) => {
                 let entry = inner.get(0).unwrap_or(&Json::Null);
                 section(&format!("{full}[]"), record, entry, out);
@@ -130,10 +139,20 @@ fn default(field: &Field, record: &Record, path: &str, defaults: &Json) -> Strin
         return "required".into();
     }
     match (&field.shape, defaults.get(field.key)) {
-        (Shape::Record(_) | Shape::TextMap { .. } | Shape::Extends, _) => String::new(),
+        (
+            Shape::Record(_)
+            | Shape::TextMap { .. }
+            | Shape::Extends
+            | Shape::Board
+            | Shape::BoardProfile,
+            _,
+        ) => String::new(),
         (Shape::List(Shape::Record(_)), _) => "`[]`".into(),
         (_, None | Some(Json::Null)) => String::new(),
-        (Shape::Size | Shape::DiskSize | Shape::ChunkSize, Some(Json::Number(number))) => {
+        (
+            Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize,
+            Some(Json::Number(number)),
+        ) => {
             format!(
                 "`{}`",
                 number.as_u64().map_or_else(String::new, bytes_shown)
@@ -157,7 +176,7 @@ mod tests {
         let mut table: Vec<_> = record
             .fields
             .iter()
-            .filter(|field| !matches!(field.shape, Shape::Extends))
+            .filter(|field| !matches!(field.shape, Shape::Extends | Shape::BoardProfile))
             .map(|field| field.key.to_string())
             .collect();
         let mut schema: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
@@ -168,6 +187,7 @@ mod tests {
             let inner = &json[field.key];
             match &field.shape {
                 Shape::Record(record) => same_keys(field.key, record, inner),
+                Shape::Board => same_keys(field.key, &BOARD, inner),
                 Shape::List(Shape::Record(record)) => same_keys(field.key, record, &inner[0]),
                 _ => {}
             }

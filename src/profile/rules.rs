@@ -18,6 +18,7 @@ const LEAST_ESP: u64 = 64 * MIB;
 
 /// Everything that single values can't show.
 pub fn check(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
+    super::board::rules::check(profile, tree, problems);
     archives(profile, tree, problems);
     accounts(profile, tree, problems);
     ways_in(profile, tree, problems);

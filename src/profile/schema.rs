@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::board::Board;
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::erofs::CodecSettings;
@@ -26,6 +27,9 @@ pub struct Profile {
     /// Target architecture.
     #[serde(default = "default_arch")]
     pub arch: Arch,
+    /// The hardware, where it needs files of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<Board>,
     /// Where packages come from, in order.
     #[serde(default)]
     pub archives: Vec<ArchiveSource>,

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use super::board::table::BOARD;
 use super::checks::bytes_shown;
 use super::load::{Loaded, ROOT_SHAPE};
 use super::table::Shape;
@@ -113,6 +114,7 @@ impl Loaded {
 fn child_shape(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
     match shape {
         Shape::Record(record) => record.field(key).map(|field| &field.shape),
+        Shape::Board => BOARD.field(key).map(|field| &field.shape),
         Shape::TextMap { .. } => Some(&TEXT),
         _ => None,
     }
@@ -127,7 +129,7 @@ fn origin_of(node: Option<&Node>) -> String {
 
 fn scalar(json: &Json, shape: &Shape) -> String {
     match (json, shape) {
-        (Json::Number(n), Shape::Size | Shape::DiskSize | Shape::ChunkSize) => {
+        (Json::Number(n), Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize) => {
             n.as_u64().map_or_else(|| n.to_string(), bytes_shown)
         }
         (Json::String(text), _) => quoted(text),

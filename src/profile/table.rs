@@ -43,6 +43,8 @@ pub enum Shape {
     },
     /// A size in whole MiB.
     Size,
+    /// A size in whole MiB, or nothing at all.
+    SizeOrZero,
     /// The size of the disk: whole MiB or `auto`.
     DiskSize,
     /// A chunk's size: a power of two from 4 KiB to 1 MiB.
@@ -64,6 +66,10 @@ pub enum Shape {
     Extends,
     /// 64 hexadecimal digits.
     Sha256,
+    /// A board: a name or path, which loading replaces by the mapping.
+    Board,
+    /// The part of a board that is merged as a profile; loading takes it out.
+    BoardProfile,
 }
 
 impl Shape {
@@ -75,6 +81,7 @@ impl Shape {
             Self::Bool => "`true` or `false`".into(),
             Self::Integer { least, most } => format!("whole number, {least} to {most}"),
             Self::Size => "size in whole MiB".into(),
+            Self::SizeOrZero => "size in whole MiB, or 0".into(),
             Self::DiskSize => "size in whole MiB, or `auto`".into(),
             Self::ChunkSize => "size: a power of two, 4 KiB to 1 MiB".into(),
             Self::Choice(words) => {
@@ -89,6 +96,8 @@ impl Shape {
             Self::TextMap { .. } => "mapping of texts".into(),
             Self::Extends => "name, path, or list of them".into(),
             Self::Sha256 => "64 hexadecimal digits".into(),
+            Self::Board => "name, path, or mapping".into(),
+            Self::BoardProfile => "mapping: keys of a profile".into(),
         }
     }
 
@@ -107,11 +116,13 @@ impl Record {
     }
 }
 
-const fn text(key: &'static str, check: Check, doc: &'static str) -> Field {
+/// A key whose value is a text.
+pub const fn text(key: &'static str, check: Check, doc: &'static str) -> Field {
     field(key, Shape::Text(check), doc)
 }
 
-const fn field(key: &'static str, shape: Shape, doc: &'static str) -> Field {
+/// A key.
+pub const fn field(key: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { key, shape, doc }
 }
 
@@ -158,6 +169,13 @@ pub static PROFILE: Record = Record {
             "arch",
             Shape::Choice(&["x86_64", "arm64"]),
             "Target architecture; `--arch` overrides it.",
+        ),
+        field(
+            "board",
+            Shape::Board,
+            "Hardware that needs files on the EFI system partition: the name of a built-in board, a \
+             path relative to this file, or a mapping. What the board says of packages, kernel and \
+             disk is merged before this profile, after what it extends. See [boards](boards.md).",
         ),
         field(
             "archives",
@@ -539,7 +557,7 @@ static DISK: Record = Record {
         ),
         field(
             "slack",
-            Shape::Size,
+            Shape::SizeOrZero,
             "Unused space between the slots and root.",
         ),
     ],

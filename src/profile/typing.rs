@@ -2,11 +2,14 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::checks;
+use super::board::table::BOARD;
 use super::source::Problem;
 use super::table::{PROFILE, Record, Shape};
 use super::yaml::{Entry, Node, Value};
+use super::{board, checks};
 use crate::words::nearest;
+
+static BOARD_SHAPE: &Shape = &Shape::Record(&BOARD);
 
 /// Holds one layer against the table: known keys, right types, possible values. Nothing is required
 /// of a layer as a whole, but entries of lists are complete.
@@ -75,7 +78,12 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-fn check_record(node: &Node, record: &'static Record, path: &str, problems: &mut Vec<Problem>) {
+pub(super) fn check_record(
+    node: &Node,
+    record: &'static Record,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) {
     let Value::Map(entries) = &node.value else {
         if !matches!(node.value, Value::Null) {
             problems.push(wrong_type(node, path, "a mapping (`key: value`)"));
@@ -247,6 +255,9 @@ fn check(node: &Node, shape: &'static Shape, path: &str, problems: &mut Vec<Prob
             }
             _ => check_text(node, checks::path, path, problems),
         },
+        Shape::Board => board::load::check(node, problems),
+        // What is left of it where the mapping around it was no board.
+        Shape::BoardProfile => {}
         _ if matches!(node.value, Value::Null) => {}
         Shape::Text(of) => check_text(node, *of, path, problems),
         _ => {
@@ -324,6 +335,8 @@ fn scalar(node: &Node, shape: &'static Shape, path: &str) -> Result<Json, Box<Pr
             .map(|number| Json::Number(Number::from(number)))
             .ok_or_else(|| bad(&format!("a whole number from {least} to {most}"))),
         Shape::Size => size(text).map_err(|e| bad(&e)),
+        Shape::SizeOrZero if text == "0" => Ok(Json::Number(0.into())),
+        Shape::SizeOrZero => size(text).map_err(|e| bad(&format!("0, or {e}"))),
         Shape::DiskSize if text == "auto" => Ok(Json::String(text.clone())),
         Shape::DiskSize => size(text).map_err(|e| bad(&format!("`auto`, or {e}"))),
         Shape::ChunkSize => {
@@ -384,6 +397,11 @@ pub fn to_json(node: &Node, shape: &'static Shape) -> Result<Json, Box<Problem>>
             }
             Json::Object(map)
         }
+        Shape::Board => match &node.value {
+            Value::Map(_) => to_json(node, BOARD_SHAPE)?,
+            _ => Json::Null,
+        },
+        Shape::BoardProfile => Json::Null,
         Shape::List(of) => Json::Array(
             node.items()
                 .iter()

@@ -55,6 +55,9 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// Files of `/usr` and of the initrd.
     pub files: FileCounts,
+    /// What the board added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<BoardSummary>,
 }
 
 /// File name of the manifest.
@@ -114,6 +117,43 @@ impl Manifest {
 pub struct Artefact {
     /// File name.
     pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub sha256: Sha256,
+}
+
+/// What a board added to the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardSummary {
+    /// The board.
+    pub name: String,
+    /// What its files were taken from.
+    pub artefacts: Vec<BoardArtefact>,
+    /// Files on the EFI system partition.
+    pub files: Vec<BoardFile>,
+    /// Device trees in the UKI, in their order.
+    pub devicetrees: Vec<BoardFile>,
+}
+
+/// Something that a board takes files from, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardArtefact {
+    /// What the board calls it.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// SHA-256 of the whole.
+    pub sha256: Sha256,
+}
+
+/// One file that a board added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardFile {
+    /// Path on the EFI system partition, or a device tree's in the kernel's package.
+    pub path: String,
+    /// An artefact, `kernel` or `text`.
+    pub from: String,
     /// Bytes.
     pub size: u64,
     /// SHA-256.

@@ -169,6 +169,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: RootHash) {
         kernel: "6".into(),
         signing_certificate: keys.trust.fingerprint(),
         artefacts: vec![artefact(SIGNATURE, &file), artefact("os_1.efi", &uki)],
+        board: None,
         disk: DiskSummary {
             size: report.size,
             sha256: report.sha256,

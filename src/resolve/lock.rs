@@ -44,6 +44,9 @@ pub struct Lock {
     pub suites: Vec<LockedSuite>,
     /// The packages, by name.
     pub packages: Vec<LockedPackage>,
+    /// What the board's files are taken from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artefacts: Vec<LockedArtefact>,
     /// Local `.deb` files and other artefacts by path as the profile writes it.
     #[serde(default)]
     pub files: BTreeMap<String, Sha256>,
@@ -139,6 +142,34 @@ pub struct LockedSuite {
     pub date: u64,
     /// SHA-256 of the InRelease file.
     pub inrelease: Sha256,
+}
+
+/// A file that the board takes by hash; the board says where it is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedArtefact {
+    /// What the board calls it.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Path below the base URL.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub sha256: Sha256,
+}
+
+impl From<&crate::profile::board::Artefact> for LockedArtefact {
+    fn from(artefact: &crate::profile::board::Artefact) -> Self {
+        Self {
+            name: artefact.name.clone(),
+            version: artefact.version.clone(),
+            path: artefact.path.clone(),
+            size: artefact.size,
+            sha256: artefact.sha256,
+        }
+    }
 }
 
 /// One package.

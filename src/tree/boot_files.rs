@@ -1,6 +1,8 @@
 //! Takes out of the tree what boots the machine and does not belong into `/usr`: kernel, UKI stub,
 //! boot loader.
 
+use std::collections::BTreeMap;
+
 use super::prune::settle_links;
 use super::{Content, Kind, Origin, Tree, TreePath};
 use crate::arch::Arch;
@@ -22,6 +24,8 @@ pub struct BootFiles {
     pub systemd_boot: Content,
     /// systemd-boot as the distribution has signed it, if it ships it.
     pub systemd_boot_signed: Option<Content>,
+    /// What the kernel's package ships for boards, by its path below `usr/lib/linux-image-VERSION`.
+    pub devicetrees: BTreeMap<String, Content>,
 }
 
 const EFI_DIR: &str = "usr/lib/systemd/boot/efi";
@@ -30,6 +34,17 @@ fn is_pe_name(name: &[u8]) -> bool {
     [&b".efi"[..], b".efi.stub", b".efi.signed"]
         .iter()
         .any(|end| name.ends_with(end))
+}
+
+/// The regular files below `dir`, by their paths from there.
+fn devicetrees(tree: &Tree, dir: &TreePath) -> BTreeMap<String, Content> {
+    tree.below(dir)
+        .filter_map(|(path, node)| {
+            let below = path.strip_prefix(dir)?.to_string();
+            let name = below.trim_start_matches('/').to_owned();
+            Some((name, node.content()?.clone()))
+        })
+        .collect()
 }
 
 fn file(tree: &Tree, path: &str) -> anyhow::Result<Option<Content>> {
@@ -64,10 +79,12 @@ pub fn take(tree: &mut Tree, arch: Arch) -> anyhow::Result<BootFiles> {
         .hint("check that packages.exclude and root.prune leave them in")
         .into());
     }
+    let kernel_dir = TreePath::parse(format!("usr/lib/linux-image-{kernel_version}"))?;
     let suffix = arch.traits().efi_suffix;
     let loader = format!("{EFI_DIR}/systemd-boot{suffix}.efi");
     let files = BootFiles {
         config: file(tree, &format!("boot/config-{kernel_version}"))?,
+        devicetrees: devicetrees(tree, &kernel_dir),
         kernel_version,
         vmlinuz,
         stub: needed(
@@ -90,6 +107,9 @@ pub fn take(tree: &mut Tree, arch: Arch) -> anyhow::Result<BootFiles> {
         })
         .map(|(path, _)| path.clone())
         .collect();
+    // Device trees: nothing reads them below /usr, and the kernel's are 15 MB.
+    doomed.extend(tree.below(&kernel_dir).map(|(path, _)| path.clone()));
+    doomed.push(kernel_dir);
     doomed.extend(
         tree.below(&efi)
             .filter(|(path, node)| !node.is_dir() && is_pe_name(path.name()))

@@ -1,5 +1,6 @@
 //! Loading and merging: through the public door, on profiles in a folder of their own.
 
+mod boards;
 mod messages;
 
 use std::path::Path;

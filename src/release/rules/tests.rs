@@ -114,6 +114,7 @@ fn lock(ids: &[(&str, u32)]) -> Lock {
         stamp: crate::stamp::Stamp::from_seconds(1),
         allow_expired: false,
         suites: Vec::new(),
+        artefacts: Vec::new(),
         packages: Vec::new(),
         files: BTreeMap::new(),
         ids: ids.iter().map(|(name, id)| ((*name).into(), *id)).collect(),

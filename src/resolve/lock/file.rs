@@ -129,6 +129,15 @@ impl Lock {
             writeln!(out, "  sha256: {}", scalar(&package.sha256.to_string()))?;
             writeln!(out, "  why: {}", scalar(&package.why))
         })?;
+        if !self.artefacts.is_empty() {
+            list(out, "artefacts", &self.artefacts, |out, artefact| {
+                writeln!(out, "- name: {}", scalar(&artefact.name))?;
+                writeln!(out, "  version: {}", scalar(&artefact.version))?;
+                writeln!(out, "  path: {}", scalar(&artefact.path))?;
+                writeln!(out, "  size: {}", artefact.size)?;
+                writeln!(out, "  sha256: {}", scalar(&artefact.sha256.to_string()))
+            })?;
+        }
         map(
             out,
             "files",

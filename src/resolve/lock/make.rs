@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Lock, LockedPackage, LockedSuite, VERSION};
+use super::{Lock, LockedArtefact, LockedPackage, LockedSuite, VERSION};
 use crate::archive::SuiteIndex;
 use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
@@ -81,6 +81,7 @@ impl Lock {
             allow_expired: inputs.suites.iter().any(|s| s.expired),
             suites,
             packages,
+            artefacts: artefacts(inputs.profile),
             files: inputs.files,
             ids,
         })
@@ -189,8 +190,12 @@ fn stamp(inputs: &Inputs<'_>, packages: &[LockedPackage]) -> Result<Stamp> {
     })
 }
 
-/// SHA-256 of what the choice of packages depends on: architecture, archives, packages and the
-/// kernel's package.
+fn artefacts(profile: &Profile) -> Vec<LockedArtefact> {
+    profile.board_artefacts().iter().map(Into::into).collect()
+}
+
+/// SHA-256 of what the choice of packages depends on: architecture, archives, packages, the
+/// kernel's package and what the board takes by hash.
 #[must_use]
 pub fn profile_hash(profile: &Profile) -> Sha256 {
     #[derive(Serialize)]
@@ -199,6 +204,8 @@ pub fn profile_hash(profile: &Profile) -> Sha256 {
         archives: Vec<ArchiveSource>,
         packages: &'a Packages,
         kernel: &'a str,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        artefacts: Vec<LockedArtefact>,
     }
     let part = Part {
         arch: profile.arch,
@@ -213,6 +220,7 @@ pub fn profile_hash(profile: &Profile) -> Sha256 {
             .collect(),
         packages: &profile.packages,
         kernel: &profile.kernel.package,
+        artefacts: artefacts(profile),
     };
     // Structs of strings and numbers always serialise; their fields come in the order written here.
     Sha256::of(&serde_json::to_vec(&part).unwrap_or_default())

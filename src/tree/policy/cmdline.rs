@@ -20,7 +20,7 @@ const PRODUCTION: [&str; 3] = [
 /// demands, and the profile's words.
 #[must_use]
 pub fn cmdline(profile: &Profile, root_hash: &Sha256) -> String {
-    let serial = profile.arch.traits().serial;
+    let serial = profile.serial();
     let mut words = vec![format!("usrhash={root_hash}")];
     if !profile.development {
         words.extend(PRODUCTION.map(str::to_owned));

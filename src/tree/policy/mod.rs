@@ -81,7 +81,7 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     let traits = profile.arch.traits();
     let facts = quirks::Facts {
         development: profile.development,
-        serial: traits.serial,
+        serial: profile.serial(),
         triplet: traits.triplet,
     };
 

@@ -50,6 +50,7 @@ fn lock(version: &Version<'_>) -> Lock {
         stamp: Stamp::from_seconds(version.stamp),
         allow_expired: false,
         suites: Vec::new(),
+        artefacts: Vec::new(),
         packages: Vec::new(),
         files: BTreeMap::new(),
         ids: BTreeMap::from([("user sshd".into(), 101)]),
@@ -149,6 +150,7 @@ fn release(
             artefact(manifest::SIGNATURE, &partition),
             artefact(&format!("{id}_{v}.efi"), &uki),
         ],
+        board: None,
         disk: DiskSummary {
             size: disk.len() as u64,
             sha256: disk_hash(&[extent]),

@@ -22,11 +22,11 @@ pub use schema::{Action, Quirk, When};
 
 /// What quirks know about the build; `{serial}` and `{triplet}` in their texts stand for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// Whether the image is for development.
     pub development: bool,
     /// Serial console device.
-    pub serial: &'static str,
+    pub serial: &'a str,
     /// Multiarch triplet.
     pub triplet: &'static str,
 }
@@ -43,7 +43,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Quirk>> {
 ///
 /// # Errors
 /// An embedded file is malformed.
-pub fn applicable(tree: &Tree, facts: Facts) -> Result<Vec<Quirk>> {
+pub fn applicable(tree: &Tree, facts: Facts<'_>) -> Result<Vec<Quirk>> {
     let mut all = Vec::new();
     for (file, text) in data::QUIRKS {
         all.extend(parse(file, text)?);
@@ -51,7 +51,7 @@ pub fn applicable(tree: &Tree, facts: Facts) -> Result<Vec<Quirk>> {
     Ok(select(all, tree, facts))
 }
 
-fn select(mut quirks: Vec<Quirk>, tree: &Tree, facts: Facts) -> Vec<Quirk> {
+fn select(mut quirks: Vec<Quirk>, tree: &Tree, facts: Facts<'_>) -> Vec<Quirk> {
     let present: BTreeSet<&str> = tree
         .iter()
         .filter_map(|(_, node)| match &node.origin {
@@ -77,7 +77,7 @@ fn select(mut quirks: Vec<Quirk>, tree: &Tree, facts: Facts) -> Vec<Quirk> {
 ///
 /// # Errors
 /// A quirk that no longer fits the tree.
-pub fn apply(tree: &mut Tree, quirks: &[Quirk], facts: Facts) -> Result<()> {
+pub fn apply(tree: &mut Tree, quirks: &[Quirk], facts: Facts<'_>) -> Result<()> {
     for quirk in quirks {
         for action in &quirk.actions {
             run(tree, quirk, action, facts)
@@ -130,7 +130,7 @@ fn mode(text: Option<&str>, default: u16) -> Result<u16> {
         .with_context(|| format!("`{text}` is not an octal mode"))
 }
 
-fn run(tree: &mut Tree, quirk: &Quirk, action: &Action, facts: Facts) -> Result<()> {
+fn run(tree: &mut Tree, quirk: &Quirk, action: &Action, facts: Facts<'_>) -> Result<()> {
     let fill = |text: &str| {
         text.replace("{serial}", facts.serial)
             .replace("{triplet}", facts.triplet)

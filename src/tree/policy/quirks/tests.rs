@@ -1,7 +1,7 @@
 use super::*;
 use crate::tree::{Meta, Node};
 
-const FACTS: Facts = Facts {
+const FACTS: Facts<'static> = Facts {
     development: false,
     serial: "ttyS0",
     triplet: "x86_64-linux-gnu",
