@@ -14,6 +14,7 @@ mod erofs;
 mod firmware;
 mod fixture;
 mod hermetic;
+mod hosts;
 mod image;
 mod inspect;
 mod interrupted;
