@@ -69,7 +69,7 @@ fn every_built_in_profile_is_valid() {
         });
         match (name, loaded) {
             ("dev" | "rpi4-wifi", Err(error)) => {
-                assert!(shown(&error).contains("`os.id` is missing"))
+                assert!(shown(&error).contains("`os.id` is missing"));
             }
             (_, loaded) => {
                 let loaded = loaded.unwrap_or_else(|e| panic!("{}", shown(&e)));
