@@ -17,7 +17,7 @@ use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel::{self, ModuleIndex};
-use crate::package::{Compiler, PackageObject};
+use crate::package::{Compiler, PackageObject, SharedObjects};
 use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
@@ -47,6 +47,8 @@ pub struct Inputs<'a> {
     pub trust: &'a Trust,
     /// Who signs; nobody, where that comes later.
     pub signers: Option<&'a Signers>,
+    /// What other images of the same run are linked from, too.
+    pub shared: &'a SharedObjects,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -214,8 +216,16 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
 /// Downloads what is missing and compiles each package as soon as it is there.
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
-    let total = lock.packages.iter().map(|package| package.size).sum();
     let settings = inputs.loaded.profile.root.compression;
+    let known: Vec<_> = lock
+        .packages
+        .iter()
+        .map(|package| inputs.shared.take(package.sha256, settings))
+        .collect();
+    let to_compile = lock.packages.iter().zip(&known);
+    let total = to_compile
+        .filter_map(|(package, known)| known.is_none().then_some(package.size))
+        .sum();
     let compiler = Compiler::new(settings, &inputs.archive.progress, Some(total))?;
     let local = obtain::local_files(inputs.loaded)?;
     let failed = std::sync::Mutex::new(None);
@@ -223,6 +233,9 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
         let Some(package) = lock.packages.get(index) else {
             return;
         };
+        if let Some(Some(object)) = known.get(index) {
+            return compiler.adopt(index, Arc::clone(object));
+        }
         if let Err(error) = compiler.submit(index, package.into(), path)
             && let Ok(mut slot) = failed.lock()
         {
@@ -260,7 +273,11 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     if let Some(error) = failed.into_inner().ok().flatten() {
         return Err(error);
     }
-    compiler.finish()
+    let objects = compiler.finish()?;
+    for object in &objects {
+        inputs.shared.keep(settings, object);
+    }
+    Ok(objects)
 }
 
 /// The tree of an image with what boots it.

@@ -1,8 +1,9 @@
 //! What the archive room needs from outside.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::http::Fetcher;
@@ -13,6 +14,25 @@ use crate::report::Progress;
 use crate::resolve::Lock;
 use crate::store::Store;
 
+/// The Releases that this run has fetched and verified, by URL. Cloning is cheap. Whatever is locked
+/// with the same ones sees the archives at the same moment.
+#[derive(Debug, Clone, Default)]
+pub struct Releases(Arc<Mutex<BTreeMap<String, Arc<[u8]>>>>);
+
+impl Releases {
+    /// The one that was fetched from `url`.
+    pub(super) fn get(&self, url: &str) -> Option<Arc<[u8]>> {
+        self.0.lock().ok()?.get(url).cloned()
+    }
+
+    /// Keeps one that has verified.
+    pub(super) fn keep(&self, url: &str, bytes: &Arc<[u8]>) {
+        if let Ok(mut kept) = self.0.lock() {
+            kept.insert(url.to_owned(), Arc::clone(bytes));
+        }
+    }
+}
+
 /// Everything besides profile and lock.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -20,6 +40,8 @@ pub struct Context {
     pub store: Store,
     /// What is known about mirrors.
     pub mirrors: Mirrors,
+    /// What is fetched once a run.
+    pub releases: Releases,
     /// Progress.
     pub progress: Progress,
     /// The time now, in seconds since the epoch; judges expiry only.
@@ -49,6 +71,7 @@ impl Context {
         Self {
             store,
             mirrors,
+            releases: Releases::default(),
             progress: Progress::quiet(),
             now,
             offline: false,

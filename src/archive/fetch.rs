@@ -1,5 +1,6 @@
 //! The packages of a lock: from the cache, a folder, a mirror, or a snapshot service.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use super::packages::safe_path;
 use super::refresh::Suite;
 use super::release::Expiry;
 use super::trust::Keyrings;
+use crate::digest::Sha256;
 use crate::failure::{Failure, Kind};
 use crate::profile::Profile;
 use crate::profile::schema::ArchiveSource;
@@ -123,7 +125,7 @@ pub fn fetch_packages(
 }
 
 /// Writes all packages of a lock to `folder`, as files named by their SHA-256 (`fetch --to`), the
-/// form that [`Context::from`] takes them in. Returns how many and how many bytes.
+/// form that [`Context::from`] takes them in. Returns them with their sizes.
 ///
 /// # Errors
 /// As [`fetch_packages`]; a folder that can't be written.
@@ -133,26 +135,24 @@ pub fn export(
     keyrings: &Keyrings,
     ctx: &Context,
     folder: &Path,
-) -> Result<(usize, u64)> {
+) -> Result<BTreeMap<Sha256, u64>> {
     std::fs::create_dir_all(folder).map_err(|e| {
         environment("making the folder", folder, &e).hint("choose another folder with --to DIR")
     })?;
     let paths = fetch_packages(lock, profile, keyrings, ctx, &|_, _| {})?;
-    let (mut count, mut bytes) = (0, 0);
+    let mut written = BTreeMap::new();
     for (package, path) in lock.packages.iter().zip(paths) {
         if let Some(path) = path {
             copy_out(&path, folder, &package.sha256)?;
-            count += 1;
-            bytes += package.size;
+            written.insert(package.sha256, package.size);
         }
     }
     let paths = fetch_artefacts(lock, profile, ctx)?;
     for (artefact, path) in lock.artefacts.iter().zip(paths) {
         copy_out(&path, folder, &artefact.sha256)?;
-        count += 1;
-        bytes += artefact.size;
+        written.insert(artefact.sha256, artefact.size);
     }
-    Ok((count, bytes))
+    Ok(written)
 }
 
 fn offline(lock: &Lock, ctx: &Context, missing: &[usize]) -> anyhow::Error {

@@ -27,7 +27,7 @@ mod testing;
 mod tests;
 
 pub use artefacts::fetch_artefacts;
-pub use context::Context;
+pub use context::{Context, Releases};
 pub use fetch::{export, fetch_packages};
 pub use mirror::Mirrors;
 pub use record::Record;

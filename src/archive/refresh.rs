@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use sha2::Digest as _;
@@ -128,6 +129,7 @@ impl Suite<'_> {
         let inrelease = Sha256::of(&bytes);
         if !self.ctx.offline {
             self.ctx.store.write(&kept, &bytes)?;
+            self.ctx.releases.keep(&url, &bytes);
         }
         Ok(SuiteIndex {
             archive: self.source.name.clone(),
@@ -142,9 +144,9 @@ impl Suite<'_> {
         })
     }
 
-    fn in_release(&self, url: &str, kept: &Path, base: &Base) -> Result<Vec<u8>> {
+    fn in_release(&self, url: &str, kept: &Path, base: &Base) -> Result<Arc<[u8]>> {
         if self.ctx.offline {
-            return std::fs::read(kept).map_err(|_| {
+            return std::fs::read(kept).map(Arc::from).map_err(|_| {
                 Failure::new(
                     Kind::Archive,
                     format!(
@@ -158,9 +160,12 @@ impl Suite<'_> {
                 .into()
             });
         }
+        if let Some(known) = self.ctx.releases.get(url) {
+            return Ok(known);
+        }
         let what = format!("the Release of suite `{}`", self.name);
         match self.fetcher.get(url, MAX_RELEASE, &what) {
-            Ok(bytes) => Ok(bytes),
+            Ok(bytes) => Ok(bytes.into()),
             Err(FetchError::Gone(url)) => Err(Failure::new(
                 Kind::Archive,
                 format!(

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use super::passphrase::PassphraseArguments;
 use super::{environment, interrupt};
 use crate::arch::Arch;
-use crate::archive::{self, Mirrors};
+use crate::archive::{self, Mirrors, Releases};
+use crate::failure::{Failure, Kind};
 use crate::profile::{LoadRequest, Loaded, load};
 use crate::report::Progress;
 use crate::sign::{self, Choice, Role, Signers, Trust};
@@ -20,18 +21,62 @@ pub struct ProfileArguments {
     /// Override a value of the profile; the value is YAML.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
-    /// Target architecture: x86_64 or arm64.
-    #[arg(long, value_name = "ARCH")]
-    pub arch: Option<Arch>,
+    /// Target architecture: x86_64, arm64, or both with a comma between where a command makes one
+    /// thing for each.
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<Arch>,
 }
 
 impl ProfileArguments {
-    /// Loads the profile called `reference`, a built-in name or a path.
+    /// Loads the profile called `reference`, a built-in name or a path, for one architecture.
     pub fn load(&self, reference: &str) -> Result<Loaded> {
+        let architectures = self.architectures();
+        let [arch] = architectures[..] else {
+            return Err(Failure::new(
+                Kind::Usage,
+                format!(
+                    "--arch names {} architectures, and this command takes one",
+                    architectures.len()
+                ),
+            )
+            .hint("name one; build, lock, fetch, check and release cut take several")
+            .into());
+        };
+        self.load_for(reference, arch)
+    }
+
+    /// Loads it for each architecture that was named, or for its own.
+    pub fn load_each(&self, reference: &str) -> Result<Vec<Loaded>> {
+        self.architectures()
+            .into_iter()
+            .map(|arch| self.load_for(reference, arch))
+            .collect()
+    }
+
+    /// For how many architectures [`Self::load_each`] loads.
+    pub fn count(&self) -> usize {
+        self.architectures().len()
+    }
+
+    /// Those that were named, each once; `None` is the profile's own.
+    fn architectures(&self) -> Vec<Option<Arch>> {
+        let mut all: Vec<Option<Arch>> = Vec::new();
+        for &arch in &self.arch {
+            if !all.contains(&Some(arch)) {
+                all.push(Some(arch));
+            }
+        }
+        if all.is_empty() {
+            all.push(None);
+        }
+        all
+    }
+
+    fn load_for(&self, reference: &str, arch: Option<Arch>) -> Result<Loaded> {
         load(&LoadRequest {
             reference,
             sets: &self.sets,
-            arch: self.arch,
+            arch,
         })
     }
 }
@@ -54,8 +99,13 @@ pub struct ArchiveArguments {
 }
 
 impl ArchiveArguments {
-    /// The archive room's context.
-    pub fn context(&self, loaded: &Loaded, progress: &Progress) -> Result<archive::Context> {
+    /// The archive room's context, which shares `releases` with others of this run.
+    pub fn context(
+        &self,
+        loaded: &Loaded,
+        progress: &Progress,
+        releases: &Releases,
+    ) -> Result<archive::Context> {
         let mirrors = Mirrors {
             flag: self.mirror.clone(),
             environment: environment::mirror(),
@@ -67,7 +117,8 @@ impl ArchiveArguments {
         context.from.clone_from(&self.from);
         context.allow_expired = self.allow_expired;
         context.progress = progress.clone();
-        context.reference.clone_from(&loaded.reference);
+        context.releases = releases.clone();
+        context.reference = loaded.named();
         context.cancel = interrupt::flag();
         Ok(context)
     }

@@ -1,16 +1,18 @@
 //! `hullwright build`: link profiles into images.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use super::arguments::{self, ArchiveArguments, ProfileArguments};
 use super::passphrase::PassphraseArguments;
 use super::{Context, environment, output};
-use crate::archive::{self, Keyrings};
+use crate::archive::{self, Keyrings, Releases};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
+use crate::package::SharedObjects;
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
@@ -26,8 +28,10 @@ use crate::stamp::Stamp;
 #[command(after_help = "Examples:\n  \
     hullwright build qemu\n  \
     hullwright build my-host.yaml --set os.version=1.4.2 --keys keys\n  \
-    hullwright build my-host.yaml --locked --offline -o image\n\n\
-    The output directory (out/NAME-ARCH-VERSION) appears whole or not at all.")]
+    hullwright build my-host.yaml --locked --offline -o image\n  \
+    hullwright build my-host.yaml --arch x86_64,arm64\n\n\
+    An output directory (out/NAME-ARCH-VERSION) appears whole or not at all. Several images share\n\
+    what they can: signed indices, downloads, compiled packages.")]
 pub struct Build {
     /// Built-in names or paths.
     #[arg(required = true, value_name = "PROFILE")]
@@ -104,16 +108,28 @@ enum When {
 impl Build {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
-        if self.output.is_some() && self.profiles.len() > 1 {
+        let count = self.profiles.len() * self.arguments.profile.count();
+        if self.output.is_some() && count > 1 {
             return Err(Failure::new(
                 Kind::Usage,
-                "--output is one directory, and several profiles are named",
+                format!("--output is one directory, and {count} images are to be built"),
             )
+            .hint("leave --output away: each image gets out/NAME-ARCH-VERSION")
             .into());
         }
-        for profile in &self.profiles {
-            let built = build_into(profile, &self.arguments, self.output.clone(), context)?;
-            report(&built, context);
+        let images = self
+            .arguments
+            .prepare(&self.profiles, &[], |_, _| Ok(()), context)?;
+        let mut results = Vec::new();
+        for image in &images {
+            if images.len() > 1 {
+                image.announce(context);
+            }
+            let output = self.output.clone().unwrap_or_else(|| image.output());
+            results.push(report(&image.build(&output)?, context));
+        }
+        if context.json {
+            output::results("images", results);
         }
         Ok(0)
     }
@@ -130,33 +146,18 @@ pub fn progress(context: Context) -> Progress {
     }
 }
 
-/// Builds one profile into its default directory.
+/// Builds one profile, for one architecture, into its default directory.
 pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<Built> {
     // Stdout belongs to the guest's output.
-    build_into(
-        profile,
-        arguments,
-        None,
-        Context {
-            json: false,
-            ..context
-        },
-    )
-}
-
-fn build_into(
-    profile: &str,
-    arguments: &BuildArguments,
-    output: Option<PathBuf>,
-    context: Context,
-) -> Result<Built> {
-    let prepared = Prepared::new(profile, arguments, &[], |_, _| Ok(()), context)?;
-    let output = output.unwrap_or_else(|| {
-        let (loaded, os) = (&prepared.loaded, &prepared.loaded.profile.os);
-        let arch = loaded.profile.arch;
-        PathBuf::from(format!("out/{}-{arch}-{}", loaded.stem, os.version))
-    });
-    prepared.build(&output)
+    let context = Context {
+        json: false,
+        ..context
+    };
+    // Refuses several architectures.
+    arguments.profile.load(profile)?;
+    let images = arguments.prepare(&[profile.to_owned()], &[], |_, _| Ok(()), context)?;
+    let image = images.first().context("a profile without an image")?;
+    image.build(&image.output())
 }
 
 /// Everything that a build needs, before it begins.
@@ -166,7 +167,7 @@ pub struct Prepared<'a> {
     /// Whose keys sign.
     pub trust: Trust,
     /// Who signs; nobody, where that comes later.
-    signers: Option<Signers>,
+    signers: Option<Arc<Signers>>,
     /// The exact packages.
     pub lock: Lock,
     /// Time of everything.
@@ -174,26 +175,97 @@ pub struct Prepared<'a> {
     archive: archive::Context,
     keyrings: Keyrings,
     lock_path: PathBuf,
+    objects: Arc<SharedObjects>,
     arguments: &'a BuildArguments,
 }
 
-impl<'a> Prepared<'a> {
-    /// Loads `profile` with the `sets` of the arguments and those of `more`, and if `admit` agrees opens
-    /// what signs and gets the lock: a signer that is not there is known before anything is downloaded.
-    pub fn new(
-        profile: &str,
-        arguments: &'a BuildArguments,
+/// What the images of a run have in common.
+struct Run<'a> {
+    arguments: &'a BuildArguments,
+    context: Context,
+    releases: Releases,
+    objects: Arc<SharedObjects>,
+    /// By whose keys, and who signs for whom: a passphrase is asked for once.
+    signers: Vec<(PathBuf, Choice, Vec<Role>, Arc<Signers>)>,
+}
+
+impl BuildArguments {
+    /// Loads `profiles` with the `sets` of the arguments and those of `more`, for each architecture, and
+    /// if `admit` agrees opens what signs and gets the locks: a signer that is not there, and packages
+    /// that do not fit together, are known before anything is downloaded.
+    pub fn prepare(
+        &self,
+        profiles: &[String],
         more: &[String],
-        admit: impl FnOnce(&Loaded, &Trust) -> Result<()>,
+        admit: impl Fn(&Loaded, &Trust) -> Result<()>,
         context: Context,
-    ) -> Result<Self> {
-        let mut chosen = arguments.profile.clone();
+    ) -> Result<Vec<Prepared<'_>>> {
+        let mut run = Run {
+            arguments: self,
+            context,
+            releases: Releases::default(),
+            objects: Arc::default(),
+            signers: Vec::new(),
+        };
+        let mut chosen = self.profile.clone();
         chosen.sets.extend_from_slice(more);
-        let loaded = chosen.load(profile)?;
-        let trust = arguments::keys(arguments.keys.as_deref(), &loaded)?;
-        admit(&loaded, &trust)?;
-        let signers = signers(arguments, &loaded, &trust)?;
-        let archive = arguments.archive.context(&loaded, &progress(context))?;
+        let mut signed = Vec::new();
+        for profile in profiles {
+            for loaded in chosen.load_each(profile)? {
+                let trust = arguments::keys(self.keys.as_deref(), &loaded)?;
+                admit(&loaded, &trust)?;
+                let signers = run.signers(&loaded, &trust)?;
+                signed.push((loaded, trust, signers));
+            }
+        }
+        signed
+            .into_iter()
+            .map(|(loaded, trust, signers)| run.prepare(loaded, trust, signers))
+            .collect()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Who signs; nobody, where that comes later.
+    fn signers(&mut self, loaded: &Loaded, trust: &Trust) -> Result<Option<Arc<Signers>>> {
+        if self.arguments.signs_later(loaded) {
+            return Ok(None);
+        }
+        let choice = match &self.arguments.signer {
+            Some(choice) => choice.clone(),
+            None => loaded.signer()?,
+        };
+        let mut needed = vec![Role::Db];
+        let required = loaded.profile.boot.verity_signature == VeritySignature::Require;
+        if required || trust.certificate(Role::Verity).is_some() {
+            needed.push(Role::Verity);
+        }
+        let known = self
+            .signers
+            .iter()
+            .find(|(dir, by, roles, _)| dir == trust.dir() && *by == choice && *roles == needed);
+        if let Some((.., signers)) = known {
+            return Ok(Some(Arc::clone(signers)));
+        }
+        let passphrase = &self.arguments.passphrase;
+        let signers = Arc::new(arguments::signers(&choice, trust, &needed, passphrase)?);
+        let dir = trust.dir().to_owned();
+        self.signers
+            .push((dir, choice, needed, Arc::clone(&signers)));
+        Ok(Some(signers))
+    }
+
+    fn prepare(
+        &self,
+        loaded: Loaded,
+        trust: Trust,
+        signers: Option<Arc<Signers>>,
+    ) -> Result<Prepared<'a>> {
+        let arguments = self.arguments;
+        let progress = progress(self.context);
+        let archive = arguments
+            .archive
+            .context(&loaded, &progress, &self.releases)?;
         let keyrings = loaded.keyrings()?;
         let forced = match arguments.stamp {
             Some(seconds) => Some(Stamp::from_seconds(seconds)),
@@ -208,7 +280,11 @@ impl<'a> Prepared<'a> {
                 fresh.lock
             }
         };
-        Ok(Self {
+        self.objects.expect(
+            lock.packages.iter().map(|package| package.sha256),
+            loaded.profile.root.compression,
+        );
+        Ok(Prepared {
             stamp: forced.unwrap_or(lock.stamp),
             loaded,
             trust,
@@ -217,13 +293,32 @@ impl<'a> Prepared<'a> {
             archive,
             keyrings,
             lock_path,
+            objects: Arc::clone(&self.objects),
             arguments,
         })
     }
+}
 
+impl Prepared<'_> {
     /// Tells how far the build is.
     pub fn progress(&self) -> &Progress {
         &self.archive.progress
+    }
+
+    /// Where the image goes, unless somebody says otherwise.
+    fn output(&self) -> PathBuf {
+        let (loaded, profile) = (&self.loaded, &self.loaded.profile);
+        PathBuf::from(format!(
+            "out/{}-{}-{}",
+            loaded.stem, profile.arch, profile.os.version
+        ))
+    }
+
+    /// Tells people which of several images the next lines are about.
+    pub fn announce(&self, context: Context) {
+        if !context.json && !context.quiet {
+            eprintln!("{} for {}:", self.loaded.stem, self.loaded.profile.arch);
+        }
     }
 
     /// Builds into `output`.
@@ -235,7 +330,8 @@ impl<'a> Prepared<'a> {
             keyrings: &self.keyrings,
             archive: &self.archive,
             trust: &self.trust,
-            signers: self.signers.as_ref(),
+            signers: self.signers.as_deref(),
+            shared: &self.objects,
             stamp: self.stamp,
             output,
             sync: arguments.sync,
@@ -248,40 +344,27 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Who signs; nobody, where that comes later.
-fn signers(build: &BuildArguments, loaded: &Loaded, trust: &Trust) -> Result<Option<Signers>> {
-    if build.signs_later(loaded) {
-        return Ok(None);
+/// Tells of a finished image; returns what is said of it in JSON.
+fn report(built: &Built, context: Context) -> Value {
+    let manifest = &built.manifest;
+    let fields = json!({
+        "profile": manifest.profile,
+        "arch": manifest.arch,
+        "directory": built.directory.to_string_lossy(),
+        "root_hash": manifest.root_hash,
+        "disk": manifest.disk.sha256,
+        "artefacts": manifest.artefacts,
+    });
+    if context.json {
+        output::event("image", fields.clone());
+    } else if !context.quiet {
+        summarise(built);
     }
-    let choice = match &build.signer {
-        Some(choice) => choice.clone(),
-        None => loaded.signer()?,
-    };
-    let mut needed = vec![Role::Db];
-    let required = loaded.profile.boot.verity_signature == VeritySignature::Require;
-    if required || trust.certificate(Role::Verity).is_some() {
-        needed.push(Role::Verity);
-    }
-    arguments::signers(&choice, trust, &needed, &build.passphrase).map(Some)
+    fields
 }
 
-fn report(built: &Built, context: Context) {
+fn summarise(built: &Built) {
     let manifest = &built.manifest;
-    if context.json {
-        output::event(
-            "result",
-            json!({
-                "directory": built.directory.to_string_lossy(),
-                "root_hash": manifest.root_hash,
-                "disk": manifest.disk.sha256,
-                "artefacts": manifest.artefacts,
-            }),
-        );
-        return;
-    }
-    if context.quiet {
-        return;
-    }
     let size = |suffix: &str| {
         let found = manifest.artefacts.iter().find(|a| a.name.ends_with(suffix));
         super::human_size(found.map_or(0, |a| a.size))

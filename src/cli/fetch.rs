@@ -1,5 +1,6 @@
 //! `hullwright fetch`: get the locked inputs ahead of a build.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, output};
-use crate::archive;
+use crate::archive::{self, Releases};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 
@@ -16,6 +17,7 @@ use crate::resolve::obtain;
 #[command(after_help = "Examples:\n  \
     hullwright fetch my-host.yaml                fill the cache\n  \
     hullwright fetch my-host.yaml --to inputs    keep them by SHA-256\n  \
+    hullwright fetch my-host.yaml --arch x86_64,arm64\n  \
     hullwright build my-host.yaml --from inputs  build from them, without network")]
 pub struct Fetch {
     /// A built-in name or a path.
@@ -32,29 +34,44 @@ pub struct Fetch {
 impl Fetch {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
-        let loaded = self.arguments.load(&self.profile)?;
-        let archive = self.archive.context(&loaded, &build::progress(context))?;
-        let keyrings = loaded.keyrings()?;
-        let lock = match obtain::existing(&loaded, false)? {
-            Some(lock) => lock,
-            None => {
-                let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
-                fresh.lock.save(&obtain::lock_path(&loaded))?;
-                fresh.lock
-            }
-        };
-        let (count, bytes) = match &self.to {
-            Some(folder) => archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?,
-            None => {
-                archive::fetch_packages(&lock, &loaded.profile, &keyrings, &archive, &|_, _| {})?;
-                archive::fetch_artefacts(&lock, &loaded.profile, &archive)?;
-                let sizes = lock.packages.iter().map(|p| p.size);
-                (
-                    lock.packages.len() + lock.artefacts.len(),
-                    sizes.chain(lock.artefacts.iter().map(|a| a.size)).sum(),
-                )
-            }
-        };
+        let progress = build::progress(context);
+        let releases = Releases::default();
+        let mut sizes = BTreeMap::new();
+        for loaded in self.arguments.load_each(&self.profile)? {
+            let archive = self.archive.context(&loaded, &progress, &releases)?;
+            let keyrings = loaded.keyrings()?;
+            let lock = match obtain::existing(&loaded, false)? {
+                Some(lock) => lock,
+                None => {
+                    let fresh =
+                        obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
+                    fresh.lock.save(&obtain::lock_path(&loaded))?;
+                    fresh.lock
+                }
+            };
+            // Packages for all architectures are in several locks, and counted once.
+            let taken = match &self.to {
+                Some(folder) => {
+                    archive::export(&lock, &loaded.profile, &keyrings, &archive, folder)?
+                }
+                None => {
+                    let packages = &lock.packages;
+                    archive::fetch_packages(
+                        &lock,
+                        &loaded.profile,
+                        &keyrings,
+                        &archive,
+                        &|_, _| {},
+                    )?;
+                    archive::fetch_artefacts(&lock, &loaded.profile, &archive)?;
+                    let artefacts = lock.artefacts.iter().map(|a| (a.sha256, a.size));
+                    let packages = packages.iter().map(|p| (p.sha256, p.size));
+                    packages.chain(artefacts).collect()
+                }
+            };
+            sizes.extend(taken);
+        }
+        let (count, bytes) = (sizes.len(), sizes.values().sum());
         if context.json {
             output::event("result", json!({"packages": count, "bytes": bytes}));
         } else if !context.quiet {

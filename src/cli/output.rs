@@ -20,6 +20,17 @@ pub fn event(name: &str, fields: Value) {
     line_out(&Value::Object(line).to_string());
 }
 
+/// Writes the `result` of a command that does one thing for each of several: they are the list `name`,
+/// and if there is only one its fields stand in the event itself, too.
+pub fn results(name: &str, each: Vec<Value>) {
+    let mut fields = match &each[..] {
+        [Value::Object(only)] => only.clone(),
+        _ => Map::new(),
+    };
+    fields.insert(name.into(), each.into());
+    event("result", fields.into());
+}
+
 /// Writes a line to stdout; a reader that has gone away is no error worth words.
 pub fn line_out(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");

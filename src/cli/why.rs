@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, output};
+use crate::archive::Releases;
 use crate::failure::{Failure, Kind};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::{obtain, why};
@@ -30,7 +31,11 @@ impl Why {
         let answer = match obtain::existing(&loaded, false)? {
             Some(lock) => why::from_lock(&lock, &self.package),
             None => {
-                let archive = self.archive.context(&loaded, &build::progress(context))?;
+                let archive = self.archive.context(
+                    &loaded,
+                    &build::progress(context),
+                    &Releases::default(),
+                )?;
                 let keyrings = loaded.keyrings()?;
                 let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
                 let arch = loaded.profile.arch.traits().debian;

@@ -17,7 +17,7 @@ use super::codec;
 use super::format::{BLOCK, INLINE_MAX};
 
 /// Compression of chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// Stored as is.
@@ -29,7 +29,7 @@ pub enum Codec {
 }
 
 /// How blobs are compiled; part of an object's identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CodecSettings {
     /// Which codec.
     pub codec: Codec,

@@ -14,6 +14,7 @@ pub mod extract;
 pub mod limits;
 mod object;
 pub mod pax;
+mod shared;
 pub mod tarball;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,3 +25,4 @@ mod xz;
 pub use compile::{DebError, DebId, compile, control_text, fuzz_parse, parse, parse_within};
 pub use compiler::{Compiler, compile_all};
 pub use object::{Control, Entry, EntryKind, PackageObject};
+pub use shared::SharedObjects;

@@ -24,6 +24,18 @@ pub struct LeafOrigin {
 }
 
 impl Loaded {
+    /// How the user names the profile in a command, with the architecture where that is not the
+    /// profile's own.
+    #[must_use]
+    pub fn named(&self) -> String {
+        match self.tree.get("arch") {
+            Some(node) if node.origin.is_argument() => {
+                format!("{} --arch {}", self.reference, self.profile.arch)
+            }
+            _ => self.reference.clone(),
+        }
+    }
+
     /// Every single value with its origin, in the order of the schema.
     #[must_use]
     pub fn origins(&self) -> Vec<LeafOrigin> {

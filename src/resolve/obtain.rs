@@ -53,7 +53,7 @@ pub fn fits(loaded: &Loaded, lock: &Lock) -> Result<bool> {
 /// The command that makes a lock fit again.
 #[must_use]
 pub fn lock_command(loaded: &Loaded) -> String {
-    format!("hullwright lock {}", loaded.reference)
+    format!("hullwright lock {}", loaded.named())
 }
 
 /// The lock on disk if it fits the profile. Under `strict` (`--locked`) one that does not fit, or

@@ -7,6 +7,8 @@ use std::io::Write as _;
 pub struct Deb {
     pub name: &'static str,
     pub version: &'static str,
+    /// amd64, unless told otherwise.
+    pub architecture: &'static str,
     /// More lines for its control file.
     pub fields: &'static str,
     /// Members of `data.tar`: name, declared size (or that of the content), content.
@@ -19,6 +21,7 @@ pub fn deb(name: &'static str, version: &'static str, fields: &'static str) -> D
     Deb {
         name,
         version,
+        architecture: "amd64",
         fields,
         items: vec![(format!("./usr/share/doc/{name}"), None, content)],
     }
@@ -30,22 +33,35 @@ impl Deb {
         self
     }
 
+    /// For `architecture` instead.
+    pub fn of(mut self, architecture: &'static str) -> Self {
+        self.architecture = architecture;
+        self
+    }
+
     pub fn control(&self) -> String {
         let Self {
             name,
             version,
+            architecture,
             fields,
             ..
         } = self;
         format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: T <t@example.org>\n\
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: T <t@example.org>\n\
              Description: test\n{fields}"
         )
     }
 
     /// Below the archive's base.
     pub fn path(&self) -> String {
-        format!("pool/main/{}_{}_amd64.deb", self.name, self.version)
+        let Self {
+            name,
+            version,
+            architecture,
+            ..
+        } = self;
+        format!("pool/main/{name}_{version}_{architecture}.deb")
     }
 
     pub fn bytes(&self) -> Vec<u8> {

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod architectures;
 mod boards;
 mod contracts;
 mod deb;

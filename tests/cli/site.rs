@@ -105,20 +105,29 @@ impl Site {
     }
 
     pub fn publish(&self, fields: &str, debs: &[Deb]) {
-        for deb in debs {
-            self.server.put(&deb.path(), deb.bytes());
+        self.publish_all(fields, &[("amd64", debs)]);
+    }
+
+    /// An index for each architecture.
+    pub fn publish_all(&self, fields: &str, architectures: &[(&str, &[Deb])]) {
+        let mut files = Vec::new();
+        for (architecture, debs) in architectures {
+            for deb in *debs {
+                self.server.put(&deb.path(), deb.bytes());
+            }
+            let plain = index(debs);
+            let packed = gzip(plain.as_bytes());
+            let path = INDEX.replace("amd64", architecture);
+            let gz = format!("{path}.gz");
+            self.server.put(&format!("dists/test/{gz}"), packed.clone());
+            files.push((path, sha256(plain.as_bytes()), plain.len() as u64));
+            files.push((gz, sha256(&packed), packed.len() as u64));
         }
-        let plain = index(debs);
-        let packed = gzip(plain.as_bytes());
-        let gz = format!("{INDEX}.gz");
-        self.server.put(&format!("dists/test/{gz}"), packed.clone());
-        self.release(
-            fields,
-            &[
-                (INDEX, sha256(plain.as_bytes()), plain.len() as u64),
-                (&gz, sha256(&packed), packed.len() as u64),
-            ],
-        );
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, hash, size)| (path.as_str(), hash.clone(), *size))
+            .collect();
+        self.release(fields, &files);
     }
 
     /// Signs and serves a Release that lists files by path, hash and size.

@@ -15,6 +15,7 @@ mod erofs;
 mod firmware;
 mod fixture;
 mod hermetic;
+mod hosts;
 mod image;
 mod inspect;
 mod interrupted;

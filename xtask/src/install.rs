@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::dist::{Arch, has_target};
 use crate::steps::call;
 
 /// A program and the Debian package that has it.
@@ -41,6 +42,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("objcopy", "binutils"),
     ("faketime", "faketime"),
     ("shellcheck", "shellcheck"),
+    ("qemu-aarch64", "qemu-user"),
 ];
 
 /// Oldest QEMU that has been seen to boot everything.
@@ -80,12 +82,28 @@ pub fn run() -> Result<()> {
     if !Path::new("/usr/share/AAVMF/AAVMF_CODE.fd").exists() {
         missing.push("qemu-efi-aarch64");
     }
+    let other = other_arch()?;
+    if let Some(arch) = other {
+        if !has(&arch.cross_gcc()) {
+            missing.push("gcc-aarch64-linux-gnu");
+        }
+        if !Path::new("/usr/aarch64-linux-gnu/lib/libc.a").exists() {
+            missing.push("libc6-dev-arm64-cross");
+        }
+    }
+    let no_target = other
+        .map(Arch::gnu_target)
+        .filter(|target| has_target(target).is_ok_and(|there| !there));
     missing.sort_unstable();
     missing.dedup();
     // Of one version, because both share files.
     let old_qemu =
         qemu_version().is_none_or(|version| version < QEMU) || !has("qemu-system-aarch64");
     let no_tree = !has_tree();
+    if let Some(target) = &no_target {
+        // As whoever owns the toolchain; no packages are needed for it.
+        call(Command::new("rustup").args(["target", "add", target]))?;
+    }
     if missing.is_empty() && !old_qemu && !no_tree {
         return Ok(());
     }
@@ -123,6 +141,11 @@ pub fn run() -> Result<()> {
         make_tree()?;
     }
     Ok(())
+}
+
+/// The architecture whose hosts are emulated here: there is a cross compiler and an emulator for arm64.
+fn other_arch() -> Result<Option<Arch>> {
+    Ok((Arch::host()? == Arch::X86_64).then_some(Arch::Arm64))
 }
 
 /// Whether the tree is there, whole, and with all packages.

@@ -21,8 +21,8 @@ cargo xtask test [--fast] [--exhaustive]
     --exhaustive  the long loops: all mutations, longer fuzzing
 cargo xtask install
     only installs what the tests need
-cargo xtask dist
-    builds the static binary into target/dist/
+cargo xtask dist [--arch x86_64|arm64]
+    builds the static binary into target/dist/, for this machine or for that architecture
 cargo xtask licences
     holds the licence of every locked crate against deny.toml
 cargo xtask fuzz [SECONDS]
@@ -41,7 +41,11 @@ fn main() -> ExitCode {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
         ["install"] => install::run(),
-        ["dist"] => dist::run().map(|path| println!("{}", path.display())),
+        ["dist"] => dist::Arch::host().and_then(built),
+        ["dist", "--arch", name] => match dist::Arch::named(name) {
+            Some(arch) => built(arch),
+            None => return usage(),
+        },
         ["licences"] => licences::run(),
         ["fuzz"] => fuzz::run(20),
         ["fuzz", seconds] => match seconds.parse() {
@@ -57,6 +61,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn built(arch: dist::Arch) -> anyhow::Result<()> {
+    dist::run(arch).map(|path| println!("{}", path.display()))
 }
 
 fn usage() -> ExitCode {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::dist::Arch;
 use crate::steps::{Steps, call, cargo};
 use crate::{dist, fuzz, install, licences};
 
@@ -47,9 +48,16 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
     });
     let mut shipped = None;
     steps.run("static binary", || {
-        shipped = Some(std::path::absolute(dist::run()?)?);
+        shipped = Some(std::path::absolute(dist::run(Arch::host()?)?)?);
         Ok(())
     });
+    let mut arm64 = None;
+    if exhaustive && Arch::host()? == Arch::X86_64 {
+        steps.run("static binary for arm64 hosts", || {
+            arm64 = Some(std::path::absolute(dist::run(Arch::Arm64)?)?);
+            Ok(())
+        });
+    }
     // Judges look at mounts, of which each must see its own alone. Guests spend much of their time waiting.
     for (suite, threads) in [("judges", 1), ("boots", 2)] {
         steps.run(suite, || {
@@ -66,6 +74,9 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
             command.env("HULLWRIGHT_JUDGES_TREE", install::trixie());
             if let Some(program) = &shipped {
                 command.env("HULLWRIGHT_SHIPPED", program);
+            }
+            if let Some(program) = &arm64 {
+                command.env("HULLWRIGHT_SHIPPED_ARM64", program);
             }
             if exhaustive {
                 command.env("HULLWRIGHT_EXHAUSTIVE", "1");

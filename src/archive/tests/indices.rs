@@ -1,7 +1,7 @@
 //! From a server to verified indices, and every way in which it may go wrong.
 
-use super::super::refresh;
 use super::super::testing::*;
+use super::super::{Releases, refresh};
 use crate::digest::Sha256;
 use crate::failure::{Kind, kind_of};
 
@@ -27,6 +27,10 @@ fn a_signed_suite_is_read_and_then_comes_from_the_cache() {
         site.server.log(),
         ["/dists/test/InRelease".to_owned(), site.by_hash()]
     );
+    let again = refresh(&site.profile, &site.keyrings, &site.ctx, None).unwrap();
+    assert_eq!(again[0].inrelease, suites[0].inrelease);
+    assert_eq!(site.server.log().len(), 2, "one Release a run");
+    site.ctx.releases = Releases::default();
     let again = refresh(&site.profile, &site.keyrings, &site.ctx, Some(&site.lock())).unwrap();
     assert_eq!(again[0].records, suites[0].records);
     assert_eq!(site.server.log().len(), 3, "the index is cached");

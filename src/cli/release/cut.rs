@@ -16,7 +16,8 @@ use crate::sign::Trust;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     hullwright release cut my-host.yaml --channel beta --version 1.4.2 --to site --keys keys\n  \
-    hullwright release cut web.yaml db.yaml --channel beta --version 1.5.0 --to site --keys keys --locked\n\n\
+    hullwright release cut web.yaml db.yaml --channel beta --version 1.5.0 --to site --keys keys --locked\n  \
+    hullwright release cut my-host.yaml --channel beta --version 1.4.2 --to site --arch x86_64,arm64\n\n\
     DIR is a tree for any static web server. It changes in one step, when everything is built and\n\
     signed, or not at all.")]
 pub struct CutCommand {
@@ -47,23 +48,20 @@ impl CutCommand {
             "os.version={}",
             serde_json::to_string(&self.version)?
         )];
-        let mut prepared: Vec<Prepared<'_>> = Vec::new();
-        for profile in &self.profiles {
-            let admit = |loaded: &Loaded, trust: &Trust| {
-                cut::admit(loaded, trust)?;
-                refuse_unsigned(&self.build, loaded)
-            };
-            let one = Prepared::new(profile, &self.build, &version, admit, context)?;
-            if let Some(first) = prepared.first()
-                && first.trust.dir() != one.trust.dir()
-            {
-                return Err(two_key_folders(first, &one).into());
-            }
-            prepared.push(one);
-        }
+        let admit = |loaded: &Loaded, trust: &Trust| {
+            cut::admit(loaded, trust)?;
+            refuse_unsigned(&self.build, loaded)
+        };
+        let prepared = self
+            .build
+            .prepare(&self.profiles, &version, admit, context)?;
         let Some(first) = prepared.first() else {
             return Ok(0);
         };
+        let mut others = prepared.iter();
+        if let Some(other) = others.find(|one| one.trust.dir() != first.trust.dir()) {
+            return Err(two_key_folders(first, other).into());
+        }
         let authority = authority(&first.trust, self.build.passphrase())?;
         let tree = Tree::open(&self.to)?;
         let mut cut = Cut::begin(&tree, &authority, &self.channel, self.max_growth)?;
@@ -77,6 +75,9 @@ impl CutCommand {
             .collect();
         cut.check(&candidates)?;
         for one in &prepared {
+            if prepared.len() > 1 {
+                one.announce(context);
+            }
             let built = one.build(&cut.output())?;
             cut.add(&built, &one.loaded, one.progress())?;
         }
