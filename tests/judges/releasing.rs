@@ -136,7 +136,6 @@ fn what_the_guide_says_of_nodes_is_what_nodes_have() {
         seen += 1;
     }
     assert!(seen >= 5, "{seen}");
-    let library = fs::read_to_string(repository().join("profiles/units/update/update-lib.sh"));
     for section in sections(DOCUMENT) {
         for command in commands(DOCUMENT, section, "# ") {
             let known = command.starts_with("hullwright-update ")
@@ -149,11 +148,26 @@ fn what_the_guide_says_of_nodes_is_what_nodes_have() {
     let etc = dir.path().join("etc");
     fs::create_dir(&etc).unwrap();
     fs::write(etc.join("update.conf"), "channel=stable\n").unwrap();
-    fs::write(dir.path().join("lib.sh"), library.unwrap()).unwrap();
-    let script = "echo channel=beta >> etc/update.conf; . ./lib.sh; setting channel";
+    for file in [
+        "units/update/update-lib.sh",
+        "health/scripts/node.sh",
+        "health/scripts/oneshot.sh",
+    ] {
+        let from = repository().join("profiles").join(file);
+        let to = dir.path().join(from.file_name().unwrap());
+        fs::copy(from, to).unwrap();
+    }
+    let script = "echo channel=beta >> etc/update.conf; . ./update-lib.sh; setting channel";
     let mut shell = tool("sh");
     shell.args(["-euc", script]).current_dir(dir.path());
-    assert_eq!(good(shell.env("HULLWRIGHT_ETC", &etc)), "beta\n");
+    assert_eq!(
+        good(
+            shell
+                .env("HULLWRIGHT_ETC", &etc)
+                .env("HULLWRIGHT_LIB", dir.path())
+        ),
+        "beta\n"
+    );
 }
 
 #[test]

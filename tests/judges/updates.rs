@@ -113,6 +113,10 @@ impl Node {
                 node.write(&format!("lib/{name}"), text.as_bytes());
             }
         }
+        for name in ["node.sh", "oneshot.sh"] {
+            let path = repository().join("profiles/health/scripts").join(name);
+            node.write(&format!("lib/{name}"), &fs::read(path).unwrap());
+        }
         node.write_disk(&Version::new("1.0"));
         node.write("esp/EFI/Linux/os_1.0.efi", &Version::new("1.0").uki());
         node

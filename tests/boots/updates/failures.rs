@@ -8,7 +8,7 @@ use super::node::{BOOT, Node};
 use super::story::{PANICS, assert_sound, update};
 use crate::support::exhaustive;
 
-const HANGS: &str = "\
+pub const HANGS: &str = "\
 [Unit]
 Description=A start job that never ends
 Before=multi-user.target
@@ -42,7 +42,7 @@ WantedBy=multi-user.target
 ";
 
 /// Nothing but interrupts gets a processor any more.
-const SPINS: &str = "\
+pub const SPINS: &str = "\
 [Unit]
 Description=A kernel that schedules nothing else
 [Service]
@@ -52,7 +52,7 @@ ExecStart=bash -c 'sysctl -w kernel.sched_rt_runtime_us=-1; for i in $(seq $(npr
 WantedBy=multi-user.target
 ";
 
-const SAYS_NO: &str = "#!/bin/sh\necho the test says no\nexit 1\n";
+pub const SAYS_NO: &str = "#!/bin/sh\necho the test says no\nexit 1\n";
 
 /// A bad release, what its record must say, and how many of its boots speak at most.
 struct Case {
@@ -62,7 +62,7 @@ struct Case {
     reason: &'static str,
 }
 
-const fn with_unit(unit: &'static [super::fleet::File<'static>]) -> Variant<'static> {
+pub const fn with_unit(unit: &'static [super::fleet::File<'static>]) -> Variant<'static> {
     Variant {
         files: unit,
         more: "",

@@ -31,6 +31,16 @@ impl Default for Variant<'_> {
     }
 }
 
+/// What the machines of a fleet are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Machines {
+    /// x86_64 with firmware that checks signatures.
+    SecureBoot,
+    /// arm64 with U-Boot, which checks and counts nothing. They run no containers, which take a third of
+    /// the time of a boot here.
+    UBoot,
+}
+
 /// A product with its keys, its releases and their server.
 pub struct Fleet {
     pub state: PathBuf,
@@ -38,6 +48,7 @@ pub struct Fleet {
     /// The release tree.
     pub tree: PathBuf,
     pub server: Server,
+    pub machines: Machines,
     cut: std::cell::Cell<u64>,
 }
 
@@ -46,6 +57,10 @@ const STAMP: u64 = 1_900_000_000;
 
 impl Fleet {
     pub fn new(name: &str) -> Self {
+        Self::of(name, Machines::SecureBoot)
+    }
+
+    pub fn of(name: &str, machines: Machines) -> Self {
         // Not a temporary folder: it outlives the test, for a look at what went wrong.
         let state = crate::support::repository()
             .join("target/test-updates")
@@ -60,6 +75,7 @@ impl Fleet {
             server: Server::start(&tree),
             tree,
             state,
+            machines,
             cut: std::cell::Cell::new(0),
         }
     }
@@ -116,13 +132,16 @@ update:
 health:
   timeout: {timeout}
   grace: {grace}
-boot:
-  verity_signature: require
 root:
   overlay: [files]
   units:
     enable: [{enabled}]
+{machines}
 {more}",
+            machines = match self.machines {
+                Machines::SecureBoot => "boot:\n  verity_signature: require",
+                Machines::UBoot => "    disable: [containerd.service]\nboot:\n  tries: 2",
+            },
             port = self.server.port,
             grace = timeout / 3,
             enabled = enabled.join(", "),
@@ -144,6 +163,7 @@ root:
                 .arg(&self.tree)
                 .arg("--keys")
                 .arg(&self.keys)
+                .args(["--arch", self.arch()])
                 .args(["--stamp", &(STAMP + self.cut.get()).to_string()])
                 // A mirror may lag by weeks; that is not what is judged here.
                 .arg("--allow-expired"),
@@ -159,9 +179,16 @@ root:
         self.cut_with(version, &variant);
     }
 
+    pub const fn arch(&self) -> &'static str {
+        match self.machines {
+            Machines::SecureBoot => "x86_64",
+            Machines::UBoot => "arm64",
+        }
+    }
+
     /// The folder that nodes read.
     pub fn folder(&self) -> PathBuf {
-        self.tree.join("stable/x86_64")
+        self.tree.join("stable").join(self.arch())
     }
 
     /// A copy of the tree as it is now, with hard links.

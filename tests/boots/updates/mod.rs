@@ -7,3 +7,4 @@ mod node;
 mod power;
 mod server;
 mod story;
+mod uboot;

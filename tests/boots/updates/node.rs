@@ -37,7 +37,7 @@ pub struct Answer {
 /// A disk with its firmware's variables, running or not.
 pub struct Node {
     state: PathBuf,
-    keys: PathBuf,
+    firmware: Vec<std::ffi::OsString>,
     pub disk: PathBuf,
     extra: Vec<String>,
     running: Option<Running>,
@@ -54,15 +54,33 @@ struct Running {
 }
 
 impl Node {
-    /// A node whose disk is a copy of `image`.
+    /// A node with Secure Boot whose disk is a copy of `image`.
     pub fn install(state: &Path, keys: &Path, image: &Path, name: &str) -> Self {
+        let firmware = vec!["--secure-boot".into(), "--keys".into(), keys.into()];
+        Self::with_firmware(state, firmware, image, name)
+    }
+
+    /// A node with U-Boot, of the file `HULLWRIGHT_U_BOOT` or the one that is installed.
+    pub fn under_u_boot(state: &Path, image: &Path, name: &str) -> Self {
+        let firmware = std::env::var("HULLWRIGHT_U_BOOT")
+            .map_or_else(|_| "u-boot".to_owned(), |file| format!("u-boot={file}"));
+        let firmware = vec!["--firmware".into(), firmware.into()];
+        Self::with_firmware(state, firmware, image, name)
+    }
+
+    fn with_firmware(
+        state: &Path,
+        firmware: Vec<std::ffi::OsString>,
+        image: &Path,
+        name: &str,
+    ) -> Self {
         let disk = state.join(format!("{name}.raw"));
         let _ = fs::remove_file(&disk);
         let _ = fs::remove_dir_all(state.join(format!("{name}.raw.state")));
         good(tool("cp").arg("--sparse=always").arg(image).arg(&disk));
         Self {
             state: state.into(),
-            keys: keys.into(),
+            firmware,
             disk,
             extra: Vec::new(),
             running: None,
@@ -89,9 +107,8 @@ impl Node {
         let _ = fs::remove_file(&monitor);
         let mut command = hullwright(&self.state);
         command
-            .args(["run", "--persist", "--secure-boot", "--timeout", "7200"])
-            .arg("--keys")
-            .arg(&self.keys);
+            .args(["run", "--persist", "--timeout", "7200"])
+            .args(&self.firmware);
         let chardev = format!(
             "socket,id=agent,path={},server=on,wait=off",
             agent.display()

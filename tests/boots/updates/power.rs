@@ -8,10 +8,10 @@ use super::story::{KEPT, assert_sound, update};
 use crate::support::exhaustive;
 
 /// xorshift64*: the same cuts for the same seed.
-struct Chance(u64);
+pub struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -19,7 +19,7 @@ impl Chance {
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     std::env::var("HULLWRIGHT_SEED").map_or(20_261_122, |text| text.parse().unwrap())
 }
 

@@ -18,7 +18,7 @@ for user in systemd-network systemd-resolve systemd-timesync messagebus sshd; do
 "#;
 
 /// Everything that may be wrong with a node that is up.
-const SOUND: &str = r#"
+pub const SOUND: &str = r#"
 state=$(systemctl is-system-running --wait)
 . /usr/lib/os-release
 echo "state=$state failed=$(systemctl --failed --no-legend --plain | tr '\n' ';')"

@@ -207,6 +207,22 @@ fn back_in_the_good_version_the_next_try_is_asked_for_or_the_new_one_given_up() 
 }
 
 #[test]
+fn the_node_s_own_number_of_tries_wins() {
+    for (line, gives_up) in [("tries=2", true), ("tries=4", false), ("tries=x", false)] {
+        let node = Node::under_u_boot("1.0");
+        node.put(
+            "etc/hullwright/update.conf",
+            &format!("channel=x\n{line}\n"),
+        );
+        node.entries(&["hw_1.0.efi", "hw_2.0+0-0.efi"]);
+        node.attempted(&["2.0.1", "2.0.2"]);
+        node.runs("hw_1.0.efi", "no");
+        node.is_good();
+        assert_eq!(node.linux()[1] == "hw_2.0+0-2.efi", gives_up, "{line}");
+    }
+}
+
+#[test]
 fn a_try_that_is_ordered_and_was_not_begun_is_left_alone() {
     let node = Node::under_u_boot("1.0");
     node.entries(&["hw_1.0.efi", "hw_2.0+0-0.efi"]);
