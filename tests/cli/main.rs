@@ -6,6 +6,7 @@
 mod support;
 
 mod architectures;
+mod board_update;
 mod contracts;
 mod deb;
 mod health;

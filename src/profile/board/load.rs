@@ -67,7 +67,7 @@ pub fn expand(
 }
 
 /// Takes `profile` out of a board and makes a layer of it, with the board's architecture.
-fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
+pub(super) fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
     let arch = board.get("arch").cloned();
     let origin = board.origin.clone();
     let Value::Map(entries) = &mut board.value else {
@@ -116,7 +116,10 @@ fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
 }
 
 /// The text of a board, or hints why there is none.
-fn find(reference: &str, folder: Option<&Path>) -> Result<Result<Arc<Source>, Vec<String>>> {
+pub(super) fn find(
+    reference: &str,
+    folder: Option<&Path>,
+) -> Result<Result<Arc<Source>, Vec<String>>> {
     if is_path(reference) {
         let Some(folder) = folder else {
             return Ok(Err(vec!["built-in profiles name built-in boards".into()]));
