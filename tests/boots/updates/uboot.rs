@@ -11,6 +11,14 @@ use super::story::{PANICS, SOUND};
 use crate::field;
 use crate::support::exhaustive;
 
+/// Boots of this architecture take longer here.
+const fn slow(variant: Variant<'static>) -> Variant<'static> {
+    Variant {
+        timeout: 360,
+        ..variant
+    }
+}
+
 /// A bad version, and what its record must say.
 struct Bad {
     name: &'static str,
@@ -31,12 +39,20 @@ const BAD: &[Bad] = &[
     },
     Bad {
         name: "a health check that fails",
-        variant: with_unit(&[("usr/lib/hullwright/health.d/50-test", 0o755, SAYS_NO)]),
+        variant: slow(with_unit(&[(
+            "usr/lib/hullwright/health.d/50-test",
+            0o755,
+            SAYS_NO,
+        )])),
         reason: "the test says no",
     },
     Bad {
         name: "a start that never ends",
-        variant: with_unit(&[("usr/lib/systemd/system/hwtest-bad.service", 0o644, HANGS)]),
+        variant: slow(with_unit(&[(
+            "usr/lib/systemd/system/hwtest-bad.service",
+            0o644,
+            HANGS,
+        )])),
         reason: "hwtest-bad.service",
     },
 ];
