@@ -174,7 +174,7 @@ fn find<'a>(
 }
 
 /// The archive that an artefact would be a package of.
-fn source(artefact: &Artefact) -> ArchiveSource {
+pub(super) fn source(artefact: &Artefact) -> ArchiveSource {
     let vendor = artefact.url.is_some();
     ArchiveSource {
         name: artefact.name.clone(),

@@ -19,6 +19,7 @@ pub mod trust;
 mod artefacts;
 mod context;
 mod fetch;
+mod newest;
 mod record;
 mod refresh;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use artefacts::fetch_artefacts;
 pub use context::{Context, Releases};
 pub use fetch::{export, fetch_packages};
 pub use mirror::Mirrors;
+pub use newest::{VENDOR, newest};
 pub use record::Record;
 pub use refresh::refresh;
 pub use trust::Keyrings;

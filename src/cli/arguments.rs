@@ -106,6 +106,16 @@ impl ArchiveArguments {
         progress: &Progress,
         releases: &Releases,
     ) -> Result<archive::Context> {
+        self.open(loaded.named(), progress, releases)
+    }
+
+    /// The same for what the user calls `reference`.
+    pub fn open(
+        &self,
+        reference: String,
+        progress: &Progress,
+        releases: &Releases,
+    ) -> Result<archive::Context> {
         let mirrors = Mirrors {
             flag: self.mirror.clone(),
             environment: environment::mirror(),
@@ -118,7 +128,7 @@ impl ArchiveArguments {
         context.allow_expired = self.allow_expired;
         context.progress = progress.clone();
         context.releases = releases.clone();
-        context.reference = loaded.named();
+        context.reference = reference;
         context.cancel = interrupt::flag();
         Ok(context)
     }

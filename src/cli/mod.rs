@@ -2,6 +2,7 @@
 
 mod addon;
 mod arguments;
+mod board;
 mod build;
 mod check;
 mod completions;
@@ -52,7 +53,8 @@ const GLOBAL: &str = "Options of every command";
         hullwright init my-host                     start a project of your own\n  \
         hullwright lock my-host.yaml --upgrade      renew the locked packages\n\n\
         Exit status: 0 ok, 2 usage or profile, 3 unsatisfiable, 4 archive or verification, 5 audit,\n\
-        6 does not fit, 7 environment, 8 keys or signer, 70 bug, 130 interrupted.",
+        6 does not fit, 7 environment, 8 keys or signer, 9 something newer is there (`board update --check`),\n\
+        70 bug, 130 interrupted.",
     arg_required_else_help = true
 )]
 struct Arguments {
@@ -85,6 +87,7 @@ enum Command {
     Check(check::Check),
     Profile(profile::ProfileCommand),
     Keys(keys::Keys),
+    Board(board::BoardCommand),
     Addon(addon::AddonCommand),
     Sign(sign::Sign),
     Release(release::ReleaseCommand),
@@ -170,6 +173,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Check(command) => command.run(context),
         Command::Profile(command) => command.run(context),
         Command::Keys(command) => command.run(context),
+        Command::Board(command) => command.run(context),
         Command::Addon(command) => command.run(context),
         Command::Sign(command) => command.run(context),
         Command::Release(command) => command.run(context),

@@ -6,6 +6,7 @@
 mod support;
 
 mod architectures;
+mod board_update;
 mod boards;
 mod contracts;
 mod deb;

@@ -9,6 +9,7 @@ mod server;
 mod support;
 
 mod boards;
+mod boards_renewed;
 mod ci;
 mod compare;
 mod erofs;

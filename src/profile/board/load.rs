@@ -68,7 +68,7 @@ pub fn expand(
 }
 
 /// Takes `profile` out of a board and makes a layer of it, with the board's architecture.
-fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
+pub(super) fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
     // One that is not known is a problem of the board's own key, once.
     let arch = board.get("arch").cloned();
     let arch = arch.filter(|node| node.text().is_some_and(|text| text.parse::<Arch>().is_ok()));
@@ -119,7 +119,10 @@ fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
 }
 
 /// The text of a board, or hints why there is none.
-fn find(reference: &str, folder: Option<&Path>) -> Result<Result<Arc<Source>, Vec<String>>> {
+pub(super) fn find(
+    reference: &str,
+    folder: Option<&Path>,
+) -> Result<Result<Arc<Source>, Vec<String>>> {
     if is_path(reference) {
         let Some(folder) = folder else {
             return Ok(Err(vec!["built-in profiles name built-in boards".into()]));

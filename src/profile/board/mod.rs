@@ -3,10 +3,12 @@
 //! A profile names a board, or writes one as a mapping. What the board says of packages, kernel and
 //! disk becomes a base of that profile (`load`); the rest becomes [`Board`], which the build reads.
 
+mod alone;
 pub(super) mod load;
 pub(super) mod rules;
 pub(super) mod table;
 
+pub use alone::{BoardFile, built_in};
 use serde::{Deserialize, Serialize};
 
 use super::schema::{MirrorTree, Profile};
