@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::context::Context;
-use super::http::{FetchError, Wanted};
+use super::http::{FetchError, Fetcher, Wanted};
 use super::mirror::{join, snapshot};
 use super::packages::safe_path;
 use super::trust::DEBIAN;
@@ -14,8 +14,10 @@ use crate::failure::{Failure, Kind};
 use crate::profile::Profile;
 use crate::profile::board::Artefact;
 use crate::profile::schema::ArchiveSource;
+use crate::report::progress::Stage;
 use crate::resolve::Lock;
 use crate::resolve::lock::LockedArtefact;
+use crate::store::environment;
 
 /// Brings the artefacts of a lock into the cache and returns their paths in the lock's order.
 ///
@@ -53,57 +55,94 @@ pub fn fetch_artefacts(lock: &Lock, profile: &Profile, ctx: &Context) -> Result<
     }
     let total = missing.iter().map(|artefact| artefact.size).sum();
     let stage = ctx.progress.stage("fetch", Some(total));
-    let fetcher = ctx.fetcher();
-    let mut paths = Vec::with_capacity(lock.artefacts.len());
-    for artefact in &lock.artefacts {
-        if let Some(path) = cached(artefact) {
-            paths.push(path);
-            continue;
-        }
-        stage.item(&artefact.name);
+    let job = Job {
+        lock,
+        profile,
+        ctx,
+        fetcher: ctx.fetcher(),
+        stage: &stage,
+    };
+    lock.artefacts
+        .iter()
+        .map(|artefact| cached(artefact).map_or_else(|| job.fetch(artefact), Ok))
+        .collect()
+}
+
+struct Job<'a> {
+    lock: &'a Lock,
+    profile: &'a Profile,
+    ctx: &'a Context,
+    fetcher: Fetcher,
+    stage: &'a Stage,
+}
+
+impl Job<'_> {
+    fn fetch(&self, artefact: &LockedArtefact) -> Result<PathBuf> {
+        self.stage.item(&artefact.name);
         let what = format!("{} {} of the board", artefact.name, artefact.version);
-        let wanted = |url| Wanted {
-            what: &what,
-            url,
-            sha256: artefact.sha256,
-            size: artefact.size,
+        let path = match &self.ctx.from {
+            Some(folder) => self
+                .fetcher
+                .take_from(folder, &wanted(artefact, &what, ""))?,
+            None => self.download(artefact, &what)?,
         };
-        if let Some(folder) = &ctx.from {
-            paths.push(fetcher.take_from(folder, &wanted(""))?);
-            continue;
+        let size = std::fs::metadata(&path).map_err(|e| environment("reading", &path, &e))?;
+        if size.len() != artefact.size {
+            let (found, size) = (size.len(), artefact.size);
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{what} has {found} bytes, and the board says {size}"),
+            )
+            .hint(format!("its hash is right: write `size: {found}`"))
+            .into());
         }
-        let of_board = find(lock, artefact, profile, ctx)?;
+        Ok(path)
+    }
+
+    /// From the mirror or, where that has it no more, the snapshot service.
+    fn download(&self, artefact: &LockedArtefact, what: &str) -> Result<PathBuf> {
+        let of_board = find(self.lock, artefact, self.profile, self.ctx)?;
         let source = source(of_board);
-        let url = join(&ctx.mirrors.base(&source).url, &artefact.path);
-        let gone = match fetcher.download(&wanted(&url), Some(&stage)) {
-            Ok(path) => {
-                paths.push(path);
-                continue;
-            }
-            Err(FetchError::Failed(error)) => return Err(error),
-            Err(FetchError::Gone(url)) => url,
+        let get = |url: &str| {
+            let wanted = wanted(artefact, what, url);
+            self.fetcher.download(&wanted, Some(self.stage))
         };
-        let mut tried = format!("{gone} does not exist");
-        let older = of_board.snapshot.as_deref();
-        if let Some(url) = older.and_then(|time| snapshot(&source, time, &artefact.path)) {
+        let url = join(&self.ctx.mirrors.base(&source).url, &artefact.path);
+        let mut tried = match get(&url) {
+            Ok(path) => return Ok(path),
+            Err(FetchError::Failed(error)) => return Err(error),
+            Err(FetchError::Gone(url)) => format!("{url} does not exist"),
+        };
+        let moment = of_board.snapshot.as_deref();
+        if let Some(url) = moment.and_then(|moment| snapshot(&source, moment, &artefact.path)) {
             tracing::info!("{what} is gone from the mirror; trying {url}");
-            match fetcher.download(&wanted(&url), Some(&stage)) {
-                Ok(path) => {
-                    paths.push(path);
-                    continue;
-                }
+            match get(&url) {
+                Ok(path) => return Ok(path),
                 Err(FetchError::Gone(url)) => tried.push_str(&format!(", nor does {url}")),
                 Err(FetchError::Failed(error)) => {
-                    fetcher.check_cancel()?;
+                    self.fetcher.check_cancel()?;
                     tried.push_str(&format!("; {error}"));
                 }
             }
         }
-        return Err(Failure::new(Kind::Archive, format!("{what} is gone: {tried}"))
-            .hint("renew `version`, `path`, `size` and `sha256` in the board, or use another mirror (--mirror URL)")
-            .into());
+        Err(
+            Failure::new(Kind::Archive, format!("{what} is gone: {tried}"))
+                .hint(
+                    "renew `version`, `path`, `size` and `sha256` in the board, or use another \
+                     mirror (--mirror URL)",
+                )
+                .into(),
+        )
     }
-    Ok(paths)
+}
+
+fn wanted<'a>(artefact: &LockedArtefact, what: &'a str, url: &'a str) -> Wanted<'a> {
+    Wanted {
+        what,
+        url,
+        sha256: artefact.sha256,
+        size: artefact.size,
+    }
 }
 
 /// The board's word on a locked artefact: where it is fetched from.

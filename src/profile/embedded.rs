@@ -12,6 +12,7 @@ pub static PROFILES: &[(&str, &str)] = &[
     ("dev", include_str!("../../profiles/dev.yaml")),
     ("qemu", include_str!("../../profiles/qemu.yaml")),
     ("rpi4", include_str!("../../profiles/rpi4.yaml")),
+    ("rpi4-wifi", include_str!("../../profiles/rpi4-wifi.yaml")),
 ];
 
 /// A board by name.
@@ -33,6 +34,7 @@ macro_rules! file {
 pub static FILES: &[(&str, &[u8])] = &[
     file!("container-host/usr/lib/systemd/network/99-hullwright-dhcp.network"),
     file!("no-clock/usr/lib/clock-epoch"),
+    file!("rpi4-wifi/usr/lib/systemd/network/98-hullwright-wifi.network"),
 ];
 
 /// The text of an embedded profile.

@@ -7,6 +7,7 @@ mod support;
 
 mod architectures;
 mod board_update;
+mod boards;
 mod contracts;
 mod deb;
 mod health;

@@ -136,9 +136,9 @@ fn the_merged_profile_with_origins() {
 fn built_in_profiles_are_listed_and_good() {
     let home = Home::new();
     let list = home.good(&["profile", "list"]);
-    assert_eq!(list, "container-host\ndev\nqemu\nrpi4\n");
+    assert_eq!(list, "container-host\ndev\nqemu\nrpi4\nrpi4-wifi\n");
     let json = home.run(&["profile", "list", "--json"]).last();
-    assert_eq!(json["profiles"].as_array().unwrap().len(), 4);
+    assert_eq!(json["profiles"].as_array().unwrap().len(), 5);
     insta::assert_snapshot!(home.good(&["check", "qemu"]));
     assert_eq!(home.good(&["check", "qemu", "--quiet"]), "");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::table::BOARD;
+use crate::arch::Arch;
 use crate::profile::load::{is_path, read_bounded, text_of, tidy};
 use crate::profile::source::{Base, Origin, Problem, Source};
 use crate::profile::yaml::{Entry, MOST_BYTES, Node, Value, parse};
@@ -68,7 +69,9 @@ pub fn expand(
 
 /// Takes `profile` out of a board and makes a layer of it, with the board's architecture.
 pub(super) fn split(board: &mut Node, problems: &mut Vec<Problem>) -> Option<Node> {
+    // One that is not known is a problem of the board's own key, once.
     let arch = board.get("arch").cloned();
+    let arch = arch.filter(|node| node.text().is_some_and(|text| text.parse::<Arch>().is_ok()));
     let origin = board.origin.clone();
     let Value::Map(entries) = &mut board.value else {
         return None;

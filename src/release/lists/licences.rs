@@ -37,6 +37,18 @@ fn write(out: &mut String, packages: &Packages) -> std::fmt::Result {
     for package in &packages.packages {
         entry(out, package)?;
     }
+    if !packages.firmware.is_empty() {
+        section(out, "Firmware on the EFI system partition")?;
+        for firmware in &packages.firmware {
+            writeln!(out, "\n{} {}", firmware.name, firmware.version)?;
+            for notice in &firmware.notices {
+                writeln!(out, "    {} {}", notice.path, notice.sha256)?;
+            }
+            if firmware.notices.is_empty() {
+                writeln!(out, "    NO LICENCE NOTICE on the EFI system partition")?;
+            }
+        }
+    }
     section(out, "Packages by licence")?;
     let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in &packages.packages {
@@ -107,7 +119,7 @@ mod tests {
     use super::*;
     use crate::arch::Arch;
     use crate::digest::Sha256;
-    use crate::release::lists::packages::Copyright;
+    use crate::release::lists::packages::{Copyright, Firmware};
 
     #[test]
     fn every_package_stands_there_with_its_licences_and_where_they_are() {
@@ -143,6 +155,23 @@ mod tests {
                 package("odd", &[], &[], true),
                 package("prose", &[], &["GPL-2", "GPL-3"], true),
                 package("src", &["ISC", "Licence-03+"], &[], true),
+            ],
+            firmware: vec![
+                Firmware {
+                    name: "firmware".into(),
+                    version: "3".into(),
+                    sha256: Sha256::of(b"firmware"),
+                    notices: vec![Copyright {
+                        path: "esp:/licences/firmware.txt".into(),
+                        sha256: Sha256::of(b"notice"),
+                    }],
+                },
+                Firmware {
+                    name: "loader".into(),
+                    version: "4".into(),
+                    sha256: Sha256::of(b"loader"),
+                    notices: Vec::new(),
+                },
             ],
         };
         let text = text(&packages);

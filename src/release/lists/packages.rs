@@ -28,7 +28,26 @@ pub struct Packages {
     pub arch: Arch,
     /// By name.
     pub packages: Vec<Package>,
+    /// What the board took by hash for the EFI system partition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Firmware>,
 }
+
+/// What files on the EFI system partition were taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Firmware {
+    /// What the board calls it.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// SHA-256 of the whole.
+    pub sha256: Sha256,
+    /// Its licence notices on the EFI system partition.
+    pub notices: Vec<Copyright>,
+}
+
+/// Where boards put licence notices.
+const NOTICES: &str = "licences/";
 
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,6 +102,33 @@ impl Packages {
     }
 }
 
+fn firmware(built: &Built) -> Vec<Firmware> {
+    let Some(board) = &built.manifest.board else {
+        return Vec::new();
+    };
+    let notices = |name: &str| -> Vec<Copyright> {
+        board
+            .files
+            .iter()
+            .filter(|file| file.from == name && file.path.starts_with(NOTICES))
+            .map(|file| Copyright {
+                path: format!("esp:/{}", file.path),
+                sha256: file.sha256,
+            })
+            .collect()
+    };
+    board
+        .artefacts
+        .iter()
+        .map(|artefact| Firmware {
+            name: artefact.name.clone(),
+            version: artefact.version.clone(),
+            sha256: artefact.sha256,
+            notices: notices(&artefact.name),
+        })
+        .collect()
+}
+
 /// The packages of `built`.
 pub fn of(built: &Built, facts: &Facts) -> Result<Packages> {
     let summary = &facts.summary;
@@ -130,6 +176,7 @@ pub fn of(built: &Built, facts: &Facts) -> Result<Packages> {
         version: summary.version.clone(),
         arch: summary.arch,
         packages,
+        firmware: firmware(built),
     })
 }
 
