@@ -25,6 +25,7 @@ const OWN_FILES: &[(&str, u16, &str)] = shipped! {
     "usr/lib/hullwright/deadline" 0o644,
     "usr/lib/hullwright/etc-overlay.conf" 0o644,
     "usr/lib/systemd/system.conf.d/10-hullwright.conf" 0o644,
+    "usr/lib/systemd/system/dev-gpt\\x2dauto\\x2droot.device.d/10-hullwright.conf" 0o644,
     "usr/lib/systemd/system/emergency.service" 0o644,
     "usr/lib/systemd/system/emergency.target" 0o644,
     "usr/lib/systemd/system/hullwright-boot-count.service" 0o644,

@@ -51,7 +51,7 @@ fn the_raspberry_pi_image_boots_through_u_boot() {
         "U-Boot",
         "Raspberry Pi Test 1.0.0",
         "device-mapper: verity: sha256",
-        "pi login:",
+        "hwpi login:",
         "verity=V",
         "usr=erofs /dev/mapper/usr",
     ] {
@@ -135,7 +135,7 @@ fn on_raspi4b(state: &Path, card: &Path) -> String {
     };
     wait_for("Welcome to", 600);
     // A login prompt within 600 s is what is promised.
-    wait_for("pi login:", 600);
+    wait_for("hwpi login:", 600);
     wait_for("root@", 700);
     keyboard
         .write_all(b"\necho usr=$(findmnt -no FSTYPE,SOURCE /usr); echo verity=$(dmsetup status usr | cut -d' ' -f4); echo end=$((40+2))\n")

@@ -127,6 +127,14 @@ pub fn trim(tree: &Path) -> Vec<String> {
         "the mini-UART is disabled, because Linux locks up on QEMU's; the console is the PL011"
             .into(),
     );
+    put(tree, "/gpu", "status", &["disabled"]);
+    done.push(
+        "the GPU is disabled, because the display parts that it is made of are not there".into(),
+    );
+    put(tree, "/soc/watchdog@7e100000", "status", &["disabled"]);
+    done.push(
+        "the watchdog is disabled, because QEMU's resets the machine when it is armed".into(),
+    );
     let card = "/soc/mmc@7e300000";
     for name in children(tree, "/soc")
         .into_iter()
