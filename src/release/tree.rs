@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{Access, FlockOperation};
@@ -70,6 +71,17 @@ impl Drop for Tree {
     }
 }
 
+/// Takes the lock, with patience for one that is about to go: a program that another thread starts holds
+/// it too until it runs.
+fn take(lock: &fs::File) -> bool {
+    (0..20).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
+}
+
 impl Tree {
     /// Takes charge of the tree in `dir`, which is made if need be.
     ///
@@ -86,7 +98,7 @@ impl Tree {
         fs::create_dir_all(dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
         let lock = fs::File::open(&dir).map_err(failed)?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !take(&lock) {
             return Err(Failure::new(
                 Kind::Environment,
                 format!("another hullwright is changing {}", dir.display()),

@@ -107,7 +107,7 @@ pub fn trixie() -> PathBuf {
 /// Builds `profile` with `extra` arguments into `out`.
 pub fn build(state: &Path, profile: impl AsRef<OsStr>, out: &Path, extra: &[&str]) {
     good(
-        hullwright(state)
+        shipped(state)
             .arg("build")
             .arg(profile)
             .arg("-o")
