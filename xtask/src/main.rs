@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         ["test", flags @ ..] if flags.iter().all(|f| ["--fast", "--exhaustive"].contains(f)) => {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
-        ["install"] => install::run(),
+        ["install"] => install::run(true),
         ["dist"] => dist::Arch::host().and_then(built),
         ["dist", "--arch", name] => match dist::Arch::named(name) {
             Some(arch) => built(arch),

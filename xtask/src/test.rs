@@ -10,7 +10,7 @@ use crate::{dist, fuzz, install, licences};
 pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
     let mut steps = Steps::default();
     if !fast {
-        steps.run("install what the tests need", install::run);
+        steps.run("install what the tests need", || install::run(exhaustive));
     }
     steps.run("format", || call(&mut cargo(&["fmt", "--all", "--check"])));
     steps.run("licences", licences::run);

@@ -340,6 +340,14 @@ clean_esp() {
             rm -f "$_file"
         fi
     done
+    # FAT makes the new name of a file first. Without content it is in the way of the entry that it was
+    # to become, because it counts as installed.
+    for _file in "$_esp/EFI/Linux/${id}_"*.efi; do
+        if [ -f "$_file" ] && [ ! -s "$_file" ]; then
+            say "removing $_file, which a cut update has left without content"
+            rm -f "$_file"
+        fi
+    done
 }
 
 # esp_room: complains where there is no room for a UKI as large as the largest. The one that makes room
