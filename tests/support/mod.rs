@@ -104,6 +104,13 @@ pub fn trixie() -> PathBuf {
     )
 }
 
+/// Debian 13's U-Boot for QEMU, of the judges' tree, as `run --firmware` takes it.
+pub fn u_boot() -> String {
+    let path = trixie().join("usr/lib/u-boot/qemu_arm64/u-boot.bin");
+    assert!(path.is_file(), "{}", path.display());
+    format!("u-boot={}", path.display())
+}
+
 /// Builds `profile` with `extra` arguments into `out`.
 pub fn build(state: &Path, profile: impl AsRef<OsStr>, out: &Path, extra: &[&str]) {
     good(

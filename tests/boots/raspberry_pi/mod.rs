@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hullwright::run::boot_test::plain;
 
-use crate::support::{build, good, tool, trixie};
+use crate::support::{build, good, tool, u_boot};
 use crate::{HEALTH, assert_healthy, container, field, guest_with, slots};
 
 /// The PL011 is the console of QEMU's machine; on a Pi it belongs to Bluetooth.
@@ -27,13 +27,6 @@ boot:
 kernel:
   cmdline: [\"console=ttyAMA0,115200\"]
 ";
-
-/// Debian 13's U-Boot for QEMU.
-pub fn u_boot() -> String {
-    let path = trixie().join("usr/lib/u-boot/qemu_arm64/u-boot.bin");
-    assert!(path.is_file(), "{}", path.display());
-    format!("u-boot={}", path.display())
-}
 
 #[test]
 fn the_raspberry_pi_image_boots_through_u_boot() {

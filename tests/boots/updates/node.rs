@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hullwright::base64;
 
-use crate::support::{good, hullwright, tool};
+use crate::support::{good, hullwright, tool, u_boot};
 
 /// What a boot may take here, where everything is emulated and CI has two cores.
 pub const BOOT: Duration = Duration::from_secs(600);
@@ -60,11 +60,9 @@ impl Node {
         Self::with_firmware(state, firmware, image, name)
     }
 
-    /// A node with U-Boot, of the file `HULLWRIGHT_U_BOOT` or the one that is installed.
+    /// A node with U-Boot.
     pub fn under_u_boot(state: &Path, image: &Path, name: &str) -> Self {
-        let firmware = std::env::var("HULLWRIGHT_U_BOOT")
-            .map_or_else(|_| "u-boot".to_owned(), |file| format!("u-boot={file}"));
-        let firmware = vec!["--firmware".into(), firmware.into()];
+        let firmware = vec!["--firmware".into(), u_boot().into()];
         Self::with_firmware(state, firmware, image, name)
     }
 
