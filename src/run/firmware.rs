@@ -164,14 +164,14 @@ impl Firmware {
     }
 
     /// Makes the variable store of a machine at `path`; an existing one is kept, as a machine keeps its
-    /// flash. Returns whether this firmware has one.
+    /// flash. U-Boot has none.
     ///
     /// # Errors
     /// The template can't be read or `path` can't be written.
-    pub fn make_variables(&self, path: &Path, secure_boot: &SecureBoot) -> Result<bool> {
+    pub fn make_variables(&self, path: &Path, secure_boot: &SecureBoot) -> Result<()> {
         match self {
-            Self::Uefi(uefi) => uefi.make_variables(path, secure_boot).map(|()| true),
-            Self::UBoot(_) => Ok(false),
+            Self::Uefi(uefi) => uefi.make_variables(path, secure_boot),
+            Self::UBoot(_) => Ok(()),
         }
     }
 
