@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hullwright::run::boot_test::plain;
-
 use crate::support::{build, good, tool, u_boot};
+use crate::trust::console;
 use crate::{HEALTH, assert_healthy, container, field, guest_with, slots};
 
 /// The PL011 is the console of QEMU's machine; on a Pi it belongs to Bluetooth.
@@ -111,11 +110,7 @@ fn on_raspi4b(state: &Path, card: &Path) -> String {
         .unwrap();
     let mut keyboard = child.stdin.take().unwrap();
     let begun = Instant::now();
-    let read = || {
-        let text = fs::read(&log).unwrap();
-        let text = String::from_utf8_lossy(&text);
-        text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
-    };
+    let read = || console::shown(&log);
     let mut wait_for = |end: &str, limit: u64| {
         let limit = Duration::from_secs(limit);
         while begun.elapsed() < limit && !read().contains(end) {

@@ -12,6 +12,13 @@ use crate::support::{good, tool};
 /// Emulated boots take minutes on busy machines.
 const LIMIT: Duration = Duration::from_secs(900);
 
+/// What the log of a console shows, without what terminals do with it.
+pub fn shown(log: &Path) -> String {
+    let text = fs::read(log).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
 /// Starts `command`, a `hullwright run`, and returns what was on the console when one of `ends` came
 /// up, or the guest ended by itself, or time was up.
 pub fn listen(command: &mut Command, log: &Path, ends: &[&str]) -> String {
@@ -23,11 +30,7 @@ pub fn listen(command: &mut Command, log: &Path, ends: &[&str]) -> String {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    let read = || {
-        let text = fs::read(log).unwrap();
-        let text = String::from_utf8_lossy(&text);
-        text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
-    };
+    let read = || shown(log);
     while begun.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(300));
         let console = read();

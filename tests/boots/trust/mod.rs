@@ -5,7 +5,7 @@
 //! before a UKI has started: each such thing is on a small disk before the good one.
 
 mod arm64;
-mod console;
+pub mod console;
 mod document;
 pub mod keys;
 mod root_hash;
