@@ -3,11 +3,11 @@
 
 use std::ffi::OsString;
 use std::io::Read as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::firmware::Firmware;
+use super::machine::drive;
 use crate::arch::Arch;
 
 /// How the guest's instructions are executed.
@@ -71,16 +71,12 @@ fn flash(firmware: &Firmware) -> Vec<OsString> {
         Firmware::UBoot(code) => return vec!["-bios".into(), code.into()],
         Firmware::Uefi(uefi) => uefi,
     };
-    let drive = |words: &str, file: &Path| -> [OsString; 2] {
-        let mut value = OsString::from(format!("if=pflash,format=raw,{words},file="));
-        value.push(file);
-        ["-drive".into(), value]
-    };
-    [
-        drive("readonly=on", &uefi.code),
-        drive("snapshot=on", &uefi.vars),
+    vec![
+        "-drive".into(),
+        drive("if=pflash,format=raw,readonly=on,file=", &uefi.code),
+        "-drive".into(),
+        drive("if=pflash,format=raw,snapshot=on,file=", &uefi.vars),
     ]
-    .concat()
 }
 
 /// Starts the firmware on KVM and waits for its first byte on the serial line.

@@ -207,7 +207,8 @@ fn escaped(path: &Path) -> OsString {
     path.to_string_lossy().replace(',', ",,").into()
 }
 
-fn drive(head: &str, path: &Path) -> OsString {
+/// `head` with the file `path` behind it, as QEMU reads it.
+pub(super) fn drive(head: &str, path: &Path) -> OsString {
     let mut out = OsString::from(head);
     out.push(escaped(path));
     out
