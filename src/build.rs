@@ -216,7 +216,7 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
 /// Downloads what is missing and compiles each package as soon as it is there.
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
-    let settings = inputs.loaded.profile.root.compression;
+    let settings = inputs.loaded.profile.root.compression.settings();
     let known: Vec<_> = lock
         .packages
         .iter()
@@ -417,7 +417,8 @@ fn write_usr(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result
             stamp: inputs.stamp,
             uuid: seed.uuid("usr-erofs"),
             label: String::new(),
-            settings: profile.root.compression,
+            settings: profile.root.compression.settings(),
+            packs: profile.root.compression.packs(),
         },
     )
     .map_err(Failure::from)?;

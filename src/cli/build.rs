@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
         };
         self.objects.expect(
             lock.packages.iter().map(|package| package.sha256),
-            loaded.profile.root.compression,
+            loaded.profile.root.compression.settings(),
         );
         Ok(Prepared {
             stamp: forced.unwrap_or(lock.stamp),

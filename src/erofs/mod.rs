@@ -3,12 +3,17 @@
 mod blob;
 mod codec;
 mod dirent;
+mod draft;
 mod dump;
 pub mod format;
 mod index;
+mod pack;
+mod packed;
 mod place;
+mod placed;
 mod read;
 mod source;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,12 +22,14 @@ mod xattr;
 /// Version of what the compiler of blobs makes from the same input; part of every lock.
 pub const ENCODER_VERSION: u32 = 1;
 
-pub use blob::{Blob, BlobData, BlobError, Chunk, ChunkForm, Codec, CodecSettings};
+pub use blob::{Blob, BlobData, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
 pub use codec::DecodeError;
 pub use dirent::DirEntry;
 pub use dump::dump;
 pub use index::IndexError;
+pub use pack::{NoPacks, PackBy, Packs};
 pub use read::{Image, InodeInfo, InodeKind, ReadError};
 pub use source::{Part, ReadAt};
+pub use tail::Tail;
 pub use write::{ImageOptions, Plan, PlanStats, Segment, WriteError};
 pub use xattr::XattrError;

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn an_object_is_kept_until_its_last_image() {
-        let settings = Root::default().compression;
+        let settings = Root::default().compression.settings();
         let other = CodecSettings {
             level: settings.level + 1,
             ..settings

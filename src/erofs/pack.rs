@@ -1,0 +1,205 @@
+//! Packs: the tails of many files, one behind the other, cut into chunks that are compressed on
+//! their own. They are the content of the image's packed inode (EROFS calls what a file has in it a
+//! fragment).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::blob::{Blob, CodecSettings, Tails};
+use super::format::BLOCK;
+use super::tail::Tail;
+use crate::tree::{Origin, TreePath};
+
+/// Whose tails lie in one pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PackBy {
+    /// Those of one package; what comes from no package has a pack of its own. A change in one
+    /// package leaves the other packs as they are.
+    Package,
+    /// All of the image.
+    #[default]
+    Image,
+}
+
+/// Where compiled packs are kept from one image to the next.
+pub trait Packs: Sync {
+    /// The pack that was kept under `key`.
+    fn get(&self, key: blake3::Hash) -> Option<Arc<Blob>>;
+
+    /// Keeps `pack`, which `key` describes: settings, and hash and length of each tail in order.
+    fn keep(&self, key: blake3::Hash, pack: &Arc<Blob>);
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NoPacks;
+
+impl Packs for NoPacks {
+    fn get(&self, _: blake3::Hash) -> Option<Arc<Blob>> {
+        None
+    }
+
+    fn keep(&self, _: blake3::Hash, _: &Arc<Blob>) {}
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Image,
+    Package(Arc<str>),
+    Nobody,
+}
+
+/// Where a tail stands in its pack: like beside like, so that they compress well together, and those
+/// of one directory together, which are read at one time.
+type Place = (Vec<u8>, TreePath);
+
+fn place(path: &TreePath) -> Place {
+    let name = path.name();
+    let end = name
+        .iter()
+        .rposition(|&byte| byte == b'.')
+        .map_or(&[][..], |dot| &name[dot + 1..]);
+    (end.to_vec(), path.clone())
+}
+
+/// Identical tails are one.
+type Identity = ([u8; 32], u32);
+
+fn identity(tail: &Tail) -> Identity {
+    (*tail.hash().as_bytes(), tail.len())
+}
+
+/// The tails of an image, by pack.
+#[derive(Debug)]
+pub(super) struct Packer {
+    by: PackBy,
+    owners: BTreeMap<Owner, BTreeMap<Place, Arc<Blob>>>,
+    known: BTreeSet<Identity>,
+}
+
+/// The packs of an image in order, and where in them each tail begins.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    pub packs: Vec<Arc<Blob>>,
+    offsets: BTreeMap<Identity, u64>,
+}
+
+impl Packed {
+    /// Where the tail of `blob` begins, if it has one.
+    pub(super) fn offset(&self, blob: &Blob) -> Option<u64> {
+        self.offsets.get(&identity(blob.tail()?)).copied()
+    }
+}
+
+impl Packer {
+    pub(super) const fn new(by: PackBy) -> Self {
+        Self {
+            by,
+            owners: BTreeMap::new(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Adds the tail of the file at `path`, if it has one; of identical tails the first stays.
+    pub(super) fn add(&mut self, path: &TreePath, origin: &Origin, blob: &Arc<Blob>) {
+        let Some(tail) = blob.tail() else { return };
+        if !self.known.insert(identity(tail)) {
+            return;
+        }
+        let owner = match (self.by, origin) {
+            (PackBy::Image, _) => Owner::Image,
+            (PackBy::Package, Origin::Package(name)) => Owner::Package(name.clone()),
+            (PackBy::Package, Origin::Overlay(_) | Origin::Generated(_)) => Owner::Nobody,
+        };
+        let members = self.owners.entry(owner).or_default();
+        members.insert(place(path), blob.clone());
+    }
+
+    /// Gets or compiles every pack, on all threads.
+    pub(super) fn finish(
+        self,
+        settings: &CodecSettings,
+        kept: &dyn Packs,
+    ) -> anyhow::Result<Packed> {
+        let settings = CodecSettings {
+            tails: Tails::Own,
+            ..*settings
+        };
+        let mut offsets = BTreeMap::new();
+        let mut start = 0;
+        let mut lists = Vec::with_capacity(self.owners.len());
+        for members in self.owners.values() {
+            let tails: Vec<&Tail> = members.values().filter_map(|blob| blob.tail()).collect();
+            let mut at = start;
+            for tail in &tails {
+                offsets.insert(identity(tail), at);
+                at += u64::from(tail.len());
+            }
+            start = at.next_multiple_of(u64::from(BLOCK));
+            lists.push(tails);
+        }
+        let packs = lists
+            .into_par_iter()
+            .map(|tails| pack(&tails, &settings, kept))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Packed { packs, offsets })
+    }
+}
+
+fn key(tails: &[&Tail], settings: &CodecSettings) -> blake3::Hash {
+    let mut hash = blake3::Hasher::new();
+    let CodecSettings {
+        codec,
+        level,
+        chunk,
+        tails: _,
+    } = settings;
+    hash.update(format!("pack {codec:?} {level} {chunk}\n").as_bytes());
+    for tail in tails {
+        hash.update(tail.hash().as_bytes());
+        hash.update(&tail.len().to_le_bytes());
+    }
+    hash.finalize()
+}
+
+/// The tails, and zeros without end behind them.
+struct Reader<'a> {
+    tails: std::slice::Iter<'a, &'a Tail>,
+    current: &'a [u8],
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            let Some(tail) = self.tails.next() else {
+                buffer.fill(0);
+                return Ok(buffer.len());
+            };
+            self.current = tail.data();
+        }
+        self.current.read(buffer)
+    }
+}
+
+fn pack(tails: &[&Tail], settings: &CodecSettings, kept: &dyn Packs) -> anyhow::Result<Arc<Blob>> {
+    let size: u64 = tails.iter().map(|tail| u64::from(tail.len())).sum();
+    // The next pack begins where this one ends, with a cluster of its own.
+    let size = size.next_multiple_of(u64::from(BLOCK));
+    let key = key(tails, settings);
+    let fits = |pack: &Arc<Blob>| {
+        pack.size() == size && pack.settings() == *settings && pack.tail().is_none()
+    };
+    if let Some(pack) = kept.get(key).filter(fits) {
+        return Ok(pack);
+    }
+    let mut reader = Reader {
+        tails: tails.iter(),
+        current: &[],
+    };
+    let pack = Arc::new(Blob::compile_reader(&mut reader, size, settings)?);
+    kept.keep(key, &pack);
+    Ok(pack)
+}
