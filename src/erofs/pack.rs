@@ -8,10 +8,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::ENCODER_VERSION;
 use super::blob::{Blob, CodecSettings, Tails};
 use super::format::BLOCK;
 use super::tail::Tail;
-use crate::tree::{Origin, TreePath};
+use crate::tree::{Node, Origin, TreePath};
+
+/// Most bytes of a chunk. Those of packs are twice as long as those of files: many short files
+/// resemble each other at a distance, so that packs of container-host become 7 % smaller (12 % at four
+/// times the length, where reading one small file takes twice as long again).
+const MAX_CHUNK: u32 = 1 << 20;
 
 /// Whose tails lie in one pack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,8 +35,9 @@ pub trait Packs: Sync {
     /// The pack that was kept under `key`.
     fn get(&self, key: blake3::Hash) -> Option<Arc<Blob>>;
 
-    /// Keeps `pack`, which `key` describes: settings, and hash and length of each tail in order.
-    fn keep(&self, key: blake3::Hash, pack: &Arc<Blob>);
+    /// Keeps `pack`, which `key` describes: settings, and hash and length of each tail in order. What
+    /// is returned takes its place, and may have its bytes elsewhere than in memory.
+    fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob>;
 }
 
 /// Keeps nothing.
@@ -42,7 +49,9 @@ impl Packs for NoPacks {
         None
     }
 
-    fn keep(&self, _: blake3::Hash, _: &Arc<Blob>) {}
+    fn keep(&self, _: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
+        pack
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,17 +61,33 @@ enum Owner {
     Nobody,
 }
 
-/// Where a tail stands in its pack: like beside like, so that they compress well together, and those
-/// of one directory together, which are read at one time.
-type Place = (Vec<u8>, TreePath);
+/// What stands together in a pack. Like beside like compresses better; nothing here looks at content,
+/// which a pack that was kept does not need. By these classes packs of container-host are 0.3 %
+/// smaller than by path alone; more of them, by suffix or first bytes, gain less than that again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Text,
+    Library,
+    Program,
+    /// Behind full chunks.
+    Remainder,
+}
 
-fn place(path: &TreePath) -> Place {
+/// Where a tail stands in its pack: within its class by path, since the files of a directory are read
+/// at one time.
+type Place = (Class, TreePath);
+
+fn class(path: &TreePath, node: &Node, blob: &Blob) -> Class {
     let name = path.name();
-    let end = name
-        .iter()
-        .rposition(|&byte| byte == b'.')
-        .map_or(&[][..], |dot| &name[dot + 1..]);
-    (end.to_vec(), path.clone())
+    if !blob.chunks().is_empty() {
+        Class::Remainder
+    } else if name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.") {
+        Class::Library
+    } else if node.meta.mode & 0o111 != 0 {
+        Class::Program
+    } else {
+        Class::Text
+    }
 }
 
 /// Identical tails are one.
@@ -104,18 +129,18 @@ impl Packer {
     }
 
     /// Adds the tail of the file at `path`, if it has one; of identical tails the first stays.
-    pub(super) fn add(&mut self, path: &TreePath, origin: &Origin, blob: &Arc<Blob>) {
+    pub(super) fn add(&mut self, path: &TreePath, node: &Node, blob: &Arc<Blob>) {
         let Some(tail) = blob.tail() else { return };
         if !self.known.insert(identity(tail)) {
             return;
         }
-        let owner = match (self.by, origin) {
+        let owner = match (self.by, &node.origin) {
             (PackBy::Image, _) => Owner::Image,
             (PackBy::Package, Origin::Package(name)) => Owner::Package(name.clone()),
             (PackBy::Package, Origin::Overlay(_) | Origin::Generated(_)) => Owner::Nobody,
         };
         let members = self.owners.entry(owner).or_default();
-        members.insert(place(path), blob.clone());
+        members.insert((class(path, node, blob), path.clone()), blob.clone());
     }
 
     /// Gets or compiles every pack, on all threads.
@@ -126,6 +151,7 @@ impl Packer {
     ) -> anyhow::Result<Packed> {
         let settings = CodecSettings {
             tails: Tails::Own,
+            chunk: (settings.chunk * 2).min(MAX_CHUNK),
             ..*settings
         };
         let mut offsets = BTreeMap::new();
@@ -157,7 +183,7 @@ fn key(tails: &[&Tail], settings: &CodecSettings) -> blake3::Hash {
         chunk,
         tails: _,
     } = settings;
-    hash.update(format!("pack {codec:?} {level} {chunk}\n").as_bytes());
+    hash.update(format!("pack {ENCODER_VERSION} {codec:?} {level} {chunk}\n").as_bytes());
     for tail in tails {
         hash.update(tail.hash().as_bytes());
         hash.update(&tail.len().to_le_bytes());
@@ -199,7 +225,6 @@ fn pack(tails: &[&Tail], settings: &CodecSettings, kept: &dyn Packs) -> anyhow::
         tails: tails.iter(),
         current: &[],
     };
-    let pack = Arc::new(Blob::compile_reader(&mut reader, size, settings)?);
-    kept.keep(key, &pack);
-    Ok(pack)
+    let pack = Blob::compile_reader(&mut reader, size, settings)?;
+    Ok(kept.keep(key, Arc::new(pack)))
 }

@@ -363,10 +363,11 @@ impl Packs for Kept {
         self.packs.lock().unwrap().get(key.as_bytes()).cloned()
     }
 
-    fn keep(&self, key: blake3::Hash, pack: &Arc<Blob>) {
+    fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
         *self.made.lock().unwrap() += 1;
         let mut packs = self.packs.lock().unwrap();
         packs.insert(*key.as_bytes(), pack.clone());
+        pack
     }
 }
 
@@ -421,7 +422,9 @@ fn a_kept_pack_of_another_shape_is_made_again() {
             let settings = options(Codec::Zstd, 65536).settings;
             Some(Arc::new(Blob::compile(&[1; 4096], &settings)))
         }
-        fn keep(&self, _: blake3::Hash, _: &Arc<Blob>) {}
+        fn keep(&self, _: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
+            pack
+        }
     }
     let options = packed(Codec::Zstd, 65536, PackBy::Image);
     let mut out = Vec::new();

@@ -212,7 +212,7 @@ impl Plan {
             owners.push(content.filter(|blob| blob.size() > 0).map(|blob| {
                 let key = (*blob.hash().as_bytes(), blob.size());
                 *known.entry(key).or_insert_with(|| {
-                    packer.add(draft.path, &draft.node.origin, &blob);
+                    packer.add(draft.path, draft.node, &blob);
                     blobs.push(blob);
                     blobs.len() - 1
                 })

@@ -262,7 +262,9 @@ fn fsck_extracts_every_layout() {
 
 #[test]
 fn fsck_extracts_what_was_packed() {
-    let tree = tree();
+    let mut tree = tree();
+    // More names of one inode than ext4 allows.
+    tree.remove(&path("links"));
     for (i, settings) in SETTINGS.into_iter().enumerate() {
         if settings.codec.tails == Tails::Own {
             continue;
