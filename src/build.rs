@@ -16,7 +16,8 @@ use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
-use crate::kernel::{self, ModuleIndex};
+use crate::kernel;
+use crate::kernel::depmod::Modules;
 use crate::package::{Compiler, PackageObject, SharedObjects};
 use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
@@ -27,6 +28,7 @@ use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
+use crate::store::{Forgetful, Memo};
 use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
@@ -125,7 +127,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     };
     let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
 
-    let modules = index_modules(&mut assembled, progress)?;
+    let modules = index_modules(&mut assembled, inputs)?;
     let mut initrd = make_initrd(inputs, &assembled, &modules)?;
     let usr = write_usr(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
@@ -209,7 +211,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
     let objects = fetch_and_compile(inputs)?;
     let mut assembled = assemble(inputs, &objects)?;
-    index_modules(&mut assembled, &inputs.archive.progress)?;
+    index_modules(&mut assembled, inputs)?;
     Ok(assembled.tree)
 }
 
@@ -346,6 +348,11 @@ fn content_bytes(tree: &Tree) -> u64 {
         .sum()
 }
 
+/// What earlier builds have made.
+fn memo<'a>(_: &'a Inputs<'_>) -> &'a dyn Memo {
+    &Forgetful
+}
+
 /// Refuses a kernel that could not run the image.
 fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
     let version = &assembled.boot.kernel_version;
@@ -370,16 +377,17 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
 }
 
 /// Writes depmod's indices into the tree.
-fn index_modules(assembled: &mut Assembled, progress: &Progress) -> Result<ModuleIndex> {
-    let _stage = progress.stage("depmod", None);
-    kernel::depmod::write(&mut assembled.tree, &assembled.boot.kernel_version)
+fn index_modules(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<Modules> {
+    let _stage = inputs.archive.progress.stage("depmod", None);
+    let version = &assembled.boot.kernel_version;
+    kernel::depmod::write(&mut assembled.tree, version, memo(inputs))
         .context("indexing kernel modules")
 }
 
 fn make_initrd(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
-    modules: &ModuleIndex,
+    modules: &Modules,
 ) -> Result<Initrd> {
     let stage = inputs.archive.progress.stage("initrd", None);
     let profile = &inputs.loaded.profile;
@@ -391,6 +399,7 @@ fn make_initrd(
         development: profile.development,
         stamp: inputs.stamp,
         level: initrd::DEFAULT_LEVEL,
+        memo: memo(inputs),
     })
     .context("making the initrd")?;
     stage.add(initrd.bytes.len() as u64);

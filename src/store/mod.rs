@@ -13,6 +13,7 @@
 //! number of processes may share one cache.
 
 mod failure;
+pub mod memo;
 mod temp;
 
 use std::fs::{self, File};
@@ -26,6 +27,7 @@ use sha2::Digest as _;
 use crate::digest::Sha256;
 
 pub use failure::environment;
+pub use memo::{Forgetful, Memo, remember};
 pub use temp::Temp;
 
 /// A cache directory. Cloning is cheap.
