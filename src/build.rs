@@ -32,6 +32,7 @@ use crate::store::{Forgetful, Memo};
 use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
+use crate::unchanged::{self, Trace};
 use crate::verity;
 
 /// Everything a build is given besides the profile and the lock.
@@ -189,7 +190,8 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         resign::write_to_sign(out, inputs.trust)?;
     }
     drop(stage);
-    write_report(out, progress, &assembled.report)?;
+    let trace = unchanged::trace(inputs, &lock, out)?;
+    write_report(out, progress, &assembled.report, &trace)?;
     staging.commit(inputs.sync)?;
     Ok(Built {
         directory: inputs.output.to_owned(),
@@ -727,8 +729,14 @@ fn artefacts(usr: &Usr, signature: &[u8], uki_name: String, uki: &[u8]) -> Vec<A
 }
 
 /// `build-report.json`: the one file that is not reproducible.
-fn write_report(out: &Path, progress: &Progress, report: &PolicyReport) -> Result<()> {
-    let value = serde_json::json!({
+fn write_report(
+    out: &Path,
+    progress: &Progress,
+    report: &PolicyReport,
+    trace: &Trace,
+) -> Result<()> {
+    let mut value = serde_json::to_value(trace).context("writing the report")?;
+    let more = serde_json::json!({
         "stages": progress.finished(),
         "peak_memory": progress::peak_memory(),
         "threads": rayon::current_num_threads(),
@@ -736,7 +744,10 @@ fn write_report(out: &Path, progress: &Progress, report: &PolicyReport) -> Resul
         "quirks": report.quirks,
         "notes": report.notes,
     });
+    if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
     let mut text = serde_json::to_string_pretty(&value).context("writing the report")?;
     text.push('\n');
-    fs::write(out.join("build-report.json"), text).context("writing build-report.json")
+    fs::write(out.join(unchanged::REPORT), text).context("writing build-report.json")
 }
