@@ -137,26 +137,28 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
     let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
-    let uki = make_uki(
-        inputs,
-        &assembled,
-        &initrd,
-        &additions.devicetrees,
-        &cmdline,
-        &uki_name,
-    )?;
-    let loader = assembled.boot.systemd_boot.read()?.into_owned();
-    let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
-    let partition = signature.has_key.then_some(&*signature.partition);
+    let has_signature = signature.has_key.then_some(&*signature.partition);
+    let sign_and_assemble = || {
+        let trees = &additions.devicetrees;
+        let uki = make_uki(inputs, &assembled, &initrd, trees, &cmdline, &uki_name)?;
+        let loader = assembled.boot.systemd_boot.read()?.into_owned();
+        let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
+        fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
+        Ok::<_, anyhow::Error>((uki, loader))
+    };
+    let (begun, signed) = rayon::join(
+        || begin_disk(inputs, &usr, has_signature, out),
+        sign_and_assemble,
+    );
+    let (uki, loader) = signed?;
     let on_esp = OnEsp {
         uki: &uki,
         loader: loader.into(),
         board: &additions.files,
     };
-    let disk = write_disk(inputs, &usr, partition, on_esp, seed, out)?;
+    let disk = finish_disk(inputs, begun?, &usr, has_signature, on_esp, seed)?;
 
     let stage = progress.stage("manifest", None);
-    fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
     fs::write(out.join(manifest::SIGNATURE), &signature.partition)
         .context("writing the signature of the root hash")?;
     let manifest = Manifest {
@@ -599,13 +601,60 @@ struct OnEsp<'a> {
     board: &'a [EspFile],
 }
 
-fn write_disk(
+/// Plans the disk; what the ESP holds decides only whether it fits.
+fn layout(
     inputs: &Inputs<'_>,
+    usr: &Usr,
+    signature: Option<&[u8]>,
+    uki: u64,
+    esp_other: u64,
+) -> Result<ImageLayout> {
+    let profile = &inputs.loaded.profile;
+    let content = ContentSizes {
+        usr: usr.image_size,
+        verity: usr.verity.size,
+        signature: signature.map_or(0, <[u8]>::len) as u64,
+        uki,
+        esp_other,
+    };
+    let layout =
+        ImageLayout::plan(&profile.disk, profile.arch, content).map_err(Failure::from)?;
+    Ok(layout.with_hybrid_mbr(
+        profile
+            .board
+            .as_ref()
+            .is_some_and(|board| board.partitions.hybrid_mbr),
+    ))
+}
+
+/// Writes the slot into the disk.
+fn begin_disk(
+    inputs: &Inputs<'_>,
+    usr: &Usr,
+    signature: Option<&[u8]>,
+    out: &Path,
+) -> Result<disk::Begun> {
+    let _stage = inputs.archive.progress.stage("slot", None);
+    let part = |path, sha256| disk::PartFile {
+        path,
+        sha256: Some(sha256),
+    };
+    disk::begin(
+        &out.join("disk.raw"),
+        &layout(inputs, usr, signature, 0, 0)?,
+        &part(&usr.image, usr.image_sha256),
+        &part(&usr.hashes, usr.hashes_sha256),
+    )
+}
+
+/// Writes the ESP, the signature and the tables.
+fn finish_disk(
+    inputs: &Inputs<'_>,
+    begun: disk::Begun,
     usr: &Usr,
     signature: Option<&[u8]>,
     on_esp: OnEsp<'_>,
     seed: Seed,
-    out: &Path,
 ) -> Result<DiskSummary> {
     let stage = inputs.archive.progress.stage("disk", None);
     let profile = &inputs.loaded.profile;
@@ -631,24 +680,8 @@ fn write_disk(
         .iter()
         .map(|file| (file.path.as_str(), file.data.len() as u64))
         .collect();
-    let layout = ImageLayout::plan(
-        &profile.disk,
-        profile.arch,
-        ContentSizes {
-            usr: usr.image_size,
-            verity: usr.verity.size,
-            signature: signature.map_or(0, <[u8]>::len) as u64,
-            uki: uki.len() as u64,
-            esp_other: esp::required_bytes(&others, profile.disk.esp.0),
-        },
-    )
-    .map_err(Failure::from)?
-    .with_hybrid_mbr(
-        profile
-            .board
-            .as_ref()
-            .is_some_and(|board| board.partitions.hybrid_mbr),
-    );
+    let esp_other = esp::required_bytes(&others, profile.disk.esp.0);
+    let layout = layout(inputs, usr, signature, uki.len() as u64, esp_other)?;
     files.push(EspFile {
         path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
         data: uki.into(),
@@ -663,21 +696,10 @@ fn write_disk(
         serial: seed.serial("esp"),
         stamp: inputs.stamp,
     })?;
-    let report = disk::write_disk(
-        &out.join("disk.raw"),
+    let report = begun.finish(
         &layout,
-        &disk::Parts {
-            esp: &esp,
-            usr: disk::PartFile {
-                path: &usr.image,
-                sha256: Some(usr.image_sha256),
-            },
-            verity: disk::PartFile {
-                path: &usr.hashes,
-                sha256: Some(usr.hashes_sha256),
-            },
-            signature,
-        },
+        &esp,
+        signature,
         &disk::Identity {
             os_id: &os.id,
             version: &os.version,
