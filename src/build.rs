@@ -388,11 +388,7 @@ fn index_modules(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<Modul
         .context("indexing kernel modules")
 }
 
-fn make_initrd(
-    inputs: &Inputs<'_>,
-    assembled: &Assembled,
-    modules: &Modules,
-) -> Result<Initrd> {
+fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) -> Result<Initrd> {
     let stage = inputs.archive.progress.stage("initrd", None);
     let profile = &inputs.loaded.profile;
     let initrd = initrd::build(&InitrdInput {
@@ -617,8 +613,7 @@ fn layout(
         uki,
         esp_other,
     };
-    let layout =
-        ImageLayout::plan(&profile.disk, profile.arch, content).map_err(Failure::from)?;
+    let layout = ImageLayout::plan(&profile.disk, profile.arch, content).map_err(Failure::from)?;
     Ok(layout.with_hybrid_mbr(
         profile
             .board

@@ -147,7 +147,15 @@ mod tests {
         put("tmp", 0o1777, Kind::Dir, &Origin::Package("base".into()));
         for (path, origin, text) in files {
             let content = (*text).into();
-            put(path, 0o644, Kind::File { content, link: None }, origin);
+            put(
+                path,
+                0o644,
+                Kind::File {
+                    content,
+                    link: None,
+                },
+                origin,
+            );
         }
         tree
     }
@@ -179,7 +187,13 @@ mod tests {
         );
         assert_eq!(
             shown(&own),
-            ["/ 711", "/tmp 1777", "/tmp/a 755", "/tmp/a/made 644", "/tmp/b 644"]
+            [
+                "/ 711",
+                "/tmp 1777",
+                "/tmp/a 755",
+                "/tmp/a/made 644",
+                "/tmp/b 644"
+            ]
         );
     }
 
@@ -188,7 +202,10 @@ mod tests {
         let kept = Kept::default();
         let [package, generated, _] = origins();
         let build = |text: &str, seconds| {
-            let tree = tree(&[("a", package.clone(), "always"), ("b", generated.clone(), text)]);
+            let tree = tree(&[
+                ("a", package.clone(), "always"),
+                ("b", generated.clone(), text),
+            ]);
             let (lasting, own) = divide(&tree);
             let packing = Packing {
                 stamp: Stamp::from_seconds(seconds),

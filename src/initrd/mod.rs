@@ -105,11 +105,13 @@ pub fn build(input: &InitrdInput<'_>) -> Result<Initrd> {
         level: input.level,
     };
     let userspace = groups::packed(Part::Userspace, &lasting, packing, input.memo)?;
-    let modules = modules::packed(input, &contents, packing)
-        .context("collecting the initrd's modules")?;
+    let modules =
+        modules::packed(input, &contents, packing).context("collecting the initrd's modules")?;
     let own = groups::packed(Part::Profile, &own, packing, input.memo)?;
     let mut initrd = Initrd {
-        bytes: Vec::with_capacity(userspace.frames.len() + modules.group.frames.len() + own.frames.len()),
+        bytes: Vec::with_capacity(
+            userspace.frames.len() + modules.group.frames.len() + own.frames.len(),
+        ),
         segments: Vec::new(),
         files: Vec::new(),
         modules: modules.closure.modules,

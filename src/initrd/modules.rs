@@ -37,7 +37,8 @@ pub(super) fn packed(
     ] {
         key.update(&list.len().to_le_bytes());
         for name in list {
-            key.update(&name.len().to_le_bytes()).update(name.as_bytes());
+            key.update(&name.len().to_le_bytes())
+                .update(name.as_bytes());
         }
     }
     let key = groups::keyed(&key.finalize(), packing);

@@ -198,10 +198,7 @@ mod tests {
             .num_threads(1)
             .build()
             .unwrap();
-        let one = pool
-            .install(|| pack(&members, 3))
-            .unwrap()
-            .1;
+        let one = pool.install(|| pack(&members, 3)).unwrap().1;
         assert_eq!(many, one);
     }
 

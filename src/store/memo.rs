@@ -70,7 +70,12 @@ pub mod testing {
 
     impl Memo for Kept {
         fn recall(&self, kind: &'static str, key: &Hash) -> Option<Vec<u8>> {
-            let found = self.values.lock().unwrap().get(&(kind, *key.as_bytes())).cloned();
+            let found = self
+                .values
+                .lock()
+                .unwrap()
+                .get(&(kind, *key.as_bytes()))
+                .cloned();
             if found.is_none() {
                 self.misses.lock().unwrap().push(kind);
             }

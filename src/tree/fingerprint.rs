@@ -57,7 +57,8 @@ fn put(hash: &mut Hasher, bytes: &[u8]) {
 }
 
 fn device(hash: &mut Hasher, major: u32, minor: u32) {
-    hash.update(&major.to_le_bytes()).update(&minor.to_le_bytes());
+    hash.update(&major.to_le_bytes())
+        .update(&minor.to_le_bytes());
 }
 
 #[cfg(test)]

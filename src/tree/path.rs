@@ -150,7 +150,8 @@ impl Ord for TreePath {
         let words = one.as_chunks::<WORD>().0.iter().zip(two.as_chunks().0);
         let equal = WORD * words.take_while(|(a, b)| a == b).count();
         // What ends first is less, as `None` is.
-        let weight = |path: &[u8], at: usize| path.get(at).map(|&byte| byte * u8::from(byte != b'/'));
+        let weight =
+            |path: &[u8], at: usize| path.get(at).map(|&byte| byte * u8::from(byte != b'/'));
         let mut at = equal;
         while at < one.len() && one.get(at) == two.get(at) {
             at += 1;
