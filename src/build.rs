@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use rayon::prelude::*;
 
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
@@ -18,7 +19,7 @@ use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel;
 use crate::kernel::depmod::Modules;
-use crate::package::{Compiler, PackageObject, SharedObjects};
+use crate::package::{self, Compiler, DebId, PackageObject};
 use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
@@ -28,7 +29,7 @@ use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
-use crate::store::{Forgetful, Memo};
+use crate::store::Memo;
 use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
@@ -50,8 +51,6 @@ pub struct Inputs<'a> {
     pub trust: &'a Trust,
     /// Who signs; nobody, where that comes later.
     pub signers: Option<&'a Signers>,
-    /// What other images of the same run are linked from, too.
-    pub shared: &'a SharedObjects,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -82,7 +81,41 @@ pub struct Built {
 /// # Errors
 /// Anything on the way; the output directory is then as it was before.
 pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
-    link(inputs).map_err(|error| explain_full_disk(error, inputs.output))
+    persistently(inputs, link).map_err(|error| explain_full_disk(error, inputs.output))
+}
+
+/// How often a build begins again for the cache's sake: once for damage that comes to light on the
+/// way (after it, all objects are read before they are used), and for what others evict meanwhile.
+const MOST_TRIES: usize = 4;
+
+/// Runs `attempt`, again where something of the cache turned out to be damaged or has gone: it is
+/// made or fetched anew. Afterwards all new objects are on the disk.
+fn persistently<T>(inputs: &Inputs<'_>, attempt: impl Fn(&Inputs<'_>) -> Result<T>) -> Result<T> {
+    let store = &inputs.archive.store;
+    for number in 1.. {
+        let result = attempt(inputs);
+        store.settle();
+        // Even success is none if some reader made do without what it could not read.
+        let damaged = store.discard_damaged() > 0;
+        let gone =
+            |error: &anyhow::Error| error.chain().any(|cause| cause.is::<package::Vanished>());
+        if !damaged && !result.as_ref().is_err_and(gone) {
+            return result;
+        }
+        if number == MOST_TRIES {
+            break;
+        }
+        tracing::debug!("the cache has changed under the build, which begins again");
+    }
+    Err(Failure::new(
+        Kind::Environment,
+        format!(
+            "files of the cache in {} are damaged or vanish, whenever they are made again",
+            store.root().display()
+        ),
+    )
+    .hint("look at `dmesg` for errors of its disk, or point HULLWRIGHT_CACHE to another one")
+    .into())
 }
 
 /// What fails in the cache says so itself; a write that fails without more is the output's.
@@ -213,35 +246,46 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 /// # Errors
 /// As [`build`], up to the tree.
 pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
-    let objects = fetch_and_compile(inputs)?;
-    let mut assembled = assemble(inputs, &objects)?;
-    index_modules(&mut assembled, inputs)?;
-    Ok(assembled.tree)
+    persistently(inputs, |inputs| {
+        let objects = fetch_and_compile(inputs)?;
+        let mut assembled = assemble(inputs, &objects)?;
+        index_modules(&mut assembled, inputs)?;
+        Ok(assembled.tree)
+    })
 }
 
-/// Downloads what is missing and compiles each package as soon as it is there.
+/// Downloads what is missing and compiles each package as soon as it is there. What the cache has
+/// compiled is not even looked for.
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
+    let store = &inputs.archive.store;
     let settings = inputs.loaded.profile.root.compression;
     let known: Vec<_> = lock
         .packages
-        .iter()
-        .map(|package| inputs.shared.take(package.sha256, settings))
+        .par_iter()
+        .map(|package| package::stored(store, &DebId::from(package), &settings))
+        .collect::<Result<_>>()?;
+    let known: Vec<_> = known
+        .into_iter()
+        .map(|object| object.map(Arc::new))
         .collect();
     let to_compile = lock.packages.iter().zip(&known);
     let total = to_compile
         .filter_map(|(package, known)| known.is_none().then_some(package.size))
         .sum();
-    let compiler = Compiler::new(settings, &inputs.archive.progress, Some(total))?;
+    let compiler = Compiler::new(settings, Some(store), &inputs.archive.progress, Some(total))?;
+    for (index, object) in known.iter().enumerate() {
+        if let Some(object) = object {
+            compiler.adopt(index, Arc::clone(object));
+        }
+    }
+    let missing = |index: usize| matches!(known.get(index), Some(None));
     let local = obtain::local_files(inputs.loaded)?;
     let failed = std::sync::Mutex::new(None);
     let submit = |index: usize, path: &Path| {
-        let Some(package) = lock.packages.get(index) else {
+        let Some(package) = lock.packages.get(index).filter(|_| missing(index)) else {
             return;
         };
-        if let Some(Some(object)) = known.get(index) {
-            return compiler.adopt(index, Arc::clone(object));
-        }
         if let Err(error) = compiler.submit(index, package.into(), path)
             && let Ok(mut slot) = failed.lock()
         {
@@ -269,21 +313,18 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
             submit(index, &file.path);
         }
     }
-    archive::fetch_packages(
+    archive::fetch_some(
         lock,
         &inputs.loaded.profile,
         inputs.keyrings,
         inputs.archive,
+        &missing,
         &submit,
     )?;
     if let Some(error) = failed.into_inner().ok().flatten() {
         return Err(error);
     }
-    let objects = compiler.finish()?;
-    for object in &objects {
-        inputs.shared.keep(settings, object);
-    }
-    Ok(objects)
+    compiler.finish()
 }
 
 /// The tree of an image with what boots it.
@@ -353,8 +394,8 @@ fn content_bytes(tree: &Tree) -> u64 {
 }
 
 /// What earlier builds have made.
-fn memo<'a>(_: &'a Inputs<'_>) -> &'a dyn Memo {
-    &Forgetful
+fn memo<'a>(inputs: &'a Inputs<'_>) -> &'a dyn Memo {
+    &inputs.archive.store
 }
 
 /// Refuses a kernel that could not run the image.

@@ -12,7 +12,6 @@ use super::{Context, environment, output};
 use crate::archive::{self, Keyrings, Releases};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
-use crate::package::SharedObjects;
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
@@ -182,7 +181,6 @@ pub struct Prepared<'a> {
     archive: archive::Context,
     keyrings: Keyrings,
     lock_path: PathBuf,
-    objects: Arc<SharedObjects>,
     arguments: &'a BuildArguments,
 }
 
@@ -191,7 +189,6 @@ struct Run<'a> {
     arguments: &'a BuildArguments,
     context: Context,
     releases: Releases,
-    objects: Arc<SharedObjects>,
     /// By whose keys, and who signs for whom: a passphrase is asked for once.
     signers: Vec<(PathBuf, Choice, Vec<Role>, Arc<Signers>)>,
 }
@@ -211,7 +208,6 @@ impl BuildArguments {
             arguments: self,
             context,
             releases: Releases::default(),
-            objects: Arc::default(),
             signers: Vec::new(),
         };
         let mut chosen = self.profile.clone();
@@ -287,10 +283,6 @@ impl<'a> Run<'a> {
                 fresh.lock
             }
         };
-        self.objects.expect(
-            lock.packages.iter().map(|package| package.sha256),
-            loaded.profile.root.compression,
-        );
         Ok(Prepared {
             stamp: forced.unwrap_or(lock.stamp),
             loaded,
@@ -300,7 +292,6 @@ impl<'a> Run<'a> {
             archive,
             keyrings,
             lock_path,
-            objects: Arc::clone(&self.objects),
             arguments,
         })
     }
@@ -336,7 +327,6 @@ impl Prepared<'_> {
             archive: &self.archive,
             trust: &self.trust,
             signers: self.signers.as_deref(),
-            shared: &self.objects,
             stamp: self.stamp,
             output,
             sync: self.arguments.sync,

@@ -4,12 +4,29 @@ use blake3::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Store;
+
 /// Where such results are kept. It may forget any of them, at any time.
 pub trait Memo: Sync {
     /// What was kept under `key`, whole and undamaged.
     fn recall(&self, kind: &'static str, key: &Hash) -> Option<Vec<u8>>;
     /// Keeps `bytes`. That it cannot is no error: the result is made again.
     fn keep(&self, kind: &'static str, key: &Hash, bytes: &[u8]);
+}
+
+impl Memo for Store {
+    fn recall(&self, kind: &'static str, key: &Hash) -> Option<Vec<u8>> {
+        self.derived(kind, key).unwrap_or_else(|error| {
+            tracing::warn!("{error:#}; it is made again");
+            None
+        })
+    }
+
+    fn keep(&self, kind: &'static str, key: &Hash, bytes: &[u8]) {
+        if let Err(error) = self.keep_derived(kind, key, bytes) {
+            tracing::warn!("{error:#}; it will be made again");
+        }
+    }
 }
 
 /// Keeps nothing.
