@@ -2,8 +2,9 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+mod usr;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,6 @@ use rayon::prelude::*;
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
 use crate::disk::{self, ContentSizes, ImageLayout, Role};
-use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
@@ -35,6 +35,7 @@ use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
 use crate::unchanged::{self, Trace};
 use crate::verity;
+use usr::Usr;
 
 /// Everything a build is given besides the profile and the lock.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 
     let modules = index_modules(&mut assembled, inputs)?;
     let mut initrd = make_initrd(inputs, &assembled, &modules)?;
-    let usr = write_usr(inputs, &assembled.tree, seed, out)?;
+    let usr = usr::write(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
     if profile.boot.verity_signature == VeritySignature::Require {
@@ -445,86 +446,6 @@ fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) ->
     .context("making the initrd")?;
     stage.add(initrd.bytes.len() as u64);
     Ok(initrd)
-}
-
-/// `/usr` on disk.
-struct Usr {
-    image: PathBuf,
-    image_size: u64,
-    image_sha256: Sha256,
-    hashes: PathBuf,
-    hashes_sha256: Sha256,
-    verity: verity::Verity,
-}
-
-/// Writes `usr.erofs` and `usr.verity` in one pass over the data.
-fn write_usr(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
-    let stage = inputs.archive.progress.stage("usr", None);
-    let profile = &inputs.loaded.profile;
-    let plan = Plan::new(
-        &tree.subtree(&TreePath::parse("usr")?),
-        &ImageOptions {
-            stamp: inputs.stamp,
-            uuid: seed.uuid("usr-erofs"),
-            label: String::new(),
-            settings: profile.root.compression,
-        },
-    )
-    .map_err(Failure::from)?;
-    let salt = verity::salt(&profile.os.id);
-    let image = out.join("usr.erofs");
-    let hashes = out.join("usr.verity");
-    let mut hasher = verity::LeafHasher::new(HashedFile::create(&image)?, salt);
-    plan.emit(&mut hasher).context("writing usr.erofs")?;
-    let (file, leaves) = hasher.finish().context("writing usr.erofs")?;
-    let image_sha256 = file.finish().context("writing usr.erofs")?;
-    let mut file = HashedFile::create(&hashes)?;
-    let verity = leaves
-        .write(seed.uuid("usr-verity"), &mut file)
-        .context("writing usr.verity")?;
-    let hashes_sha256 = file.finish().context("writing usr.verity")?;
-    stage.add(plan.size());
-    Ok(Usr {
-        image,
-        image_size: plan.size(),
-        image_sha256,
-        hashes,
-        hashes_sha256,
-        verity,
-    })
-}
-
-/// A new file that is hashed while it is written.
-struct HashedFile {
-    file: BufWriter<File>,
-    hash: sha2::Sha256,
-}
-
-impl HashedFile {
-    fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            hash: sha2::Digest::new(),
-        })
-    }
-
-    fn finish(mut self) -> std::io::Result<Sha256> {
-        self.file.flush()?;
-        Ok(Sha256(sha2::Digest::finalize(self.hash).into()))
-    }
-}
-
-impl std::io::Write for HashedFile {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        sha2::Digest::update(&mut self.hash, &bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// The signature of the root hash, in both its forms.
