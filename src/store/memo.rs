@@ -71,10 +71,12 @@ pub mod testing {
 
     use super::*;
 
+    type Values = BTreeMap<(&'static str, [u8; 32]), Vec<u8>>;
+
     /// Keeps everything in memory, and counts what it was asked for in vain.
     #[derive(Debug, Default)]
     pub struct Kept {
-        values: Mutex<BTreeMap<(&'static str, [u8; 32]), Vec<u8>>>,
+        values: Mutex<Values>,
         misses: Mutex<Vec<&'static str>>,
     }
 
