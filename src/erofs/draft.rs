@@ -207,7 +207,7 @@ impl<'a> Draft<'a> {
                     out.extend_from_slice(own.get(whole..).unwrap_or_default());
                 }
             }
-            Body::Flat { blob } => out.extend_from_slice(contents.blobs[blob].inline_bytes()),
+            Body::Flat { blob } => out.extend_from_slice(&contents.blobs[blob].inline_bytes),
             Body::Compressed { blob } => {
                 let placed = &contents.blobs[blob];
                 let codec = placed.blob.settings().codec;
@@ -218,7 +218,7 @@ impl<'a> Draft<'a> {
                     (None, None) => (0, 0),
                 };
                 self.put_indexes(&mut out, first, advise, codec, &placed.extents());
-                out.extend_from_slice(placed.inline_bytes());
+                out.extend_from_slice(&placed.inline_bytes);
             }
             Body::Fragment { blob } => {
                 let offset = contents.blobs[blob].fragment.unwrap_or(0);

@@ -2,6 +2,7 @@
 
 mod blob;
 mod codec;
+mod data;
 mod dirent;
 mod draft;
 mod dump;
@@ -13,6 +14,7 @@ mod place;
 mod placed;
 mod read;
 mod source;
+mod stored;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -22,14 +24,16 @@ mod xattr;
 /// Version of what the compiler of blobs makes from the same input; part of every lock.
 pub const ENCODER_VERSION: u32 = 1;
 
-pub use blob::{Blob, BlobData, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
+pub use blob::{Blob, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
 pub use codec::DecodeError;
+pub use data::BlobData;
 pub use dirent::DirEntry;
 pub use dump::dump;
 pub use index::IndexError;
 pub use pack::{NoPacks, PackBy, Packs};
 pub use read::{Image, InodeInfo, InodeKind, ReadError};
 pub use source::{Part, ReadAt};
+pub use stored::StoredBlob;
 pub use tail::Tail;
 pub use write::{ImageOptions, Plan, PlanStats, Segment, WriteError};
 pub use xattr::XattrError;

@@ -2,6 +2,7 @@
 //! their own. They are the content of the image's packed inode (EROFS calls what a file has in it a
 //! fragment).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::ENCODER_VERSION;
 use super::blob::{Blob, CodecSettings, Tails};
 use super::format::BLOCK;
 use super::tail::Tail;
+use crate::store::Store;
 use crate::tree::{Node, Origin, TreePath};
 
 /// Most bytes of a chunk. Those of packs are twice as long as those of files: many short files
@@ -39,6 +41,26 @@ pub trait Packs: Sync {
     /// is returned takes its place, and may have its bytes elsewhere than in memory.
     fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob>;
 }
+
+impl Packs for Store {
+    fn get(&self, key: blake3::Hash) -> Option<Arc<Blob>> {
+        self.derived_blob(KIND, &key).unwrap_or_else(|error| {
+            tracing::warn!("{error:#}; it is made again");
+            None
+        })
+    }
+
+    fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
+        self.keep_derived_blob(KIND, &key, &pack)
+            .unwrap_or_else(|error| {
+                tracing::warn!("{error:#}; it will be made again");
+                pack
+            })
+    }
+}
+
+/// How packs are called where they are kept.
+const KIND: &str = "pack-1";
 
 /// Keeps nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -194,19 +216,27 @@ fn key(tails: &[&Tail], settings: &CodecSettings) -> blake3::Hash {
 /// The tails, and zeros without end behind them.
 struct Reader<'a> {
     tails: std::slice::Iter<'a, &'a Tail>,
-    current: &'a [u8],
+    current: Cow<'a, [u8]>,
+    at: usize,
 }
 
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
+        while self.at >= self.current.len() {
             let Some(tail) = self.tails.next() else {
                 buffer.fill(0);
                 return Ok(buffer.len());
             };
-            self.current = tail.data();
+            self.current = tail.data().read().map_err(io::Error::other)?;
+            self.at = 0;
         }
-        self.current.read(buffer)
+        let len = self
+            .current
+            .get(self.at..)
+            .unwrap_or_default()
+            .read(buffer)?;
+        self.at += len;
+        Ok(len)
     }
 }
 
@@ -223,7 +253,8 @@ fn pack(tails: &[&Tail], settings: &CodecSettings, kept: &dyn Packs) -> anyhow::
     }
     let mut reader = Reader {
         tails: tails.iter(),
-        current: &[],
+        current: Cow::default(),
+        at: 0,
     };
     let pack = Blob::compile_reader(&mut reader, size, settings)?;
     Ok(kept.keep(key, Arc::new(pack)))

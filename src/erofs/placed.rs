@@ -7,12 +7,15 @@ use super::codec::window_log;
 use super::format::{self as fmt, BLOCK, INLINE_MAX};
 use super::index::Extent;
 use super::pack::Packed;
+use crate::store::DamagedObject;
 
 /// A blob of the image and where it begins.
 pub(super) struct Placed {
     pub blob: Arc<Blob>,
     /// Length of the last chunk's stored form, when it goes behind inodes.
     pub inline: Option<u32>,
+    /// The bytes that go behind each inode of this content.
+    pub inline_bytes: Vec<u8>,
     /// Where in the packed inode the tail begins, if there is one.
     pub fragment: Option<u64>,
     /// Blocks that are emitted.
@@ -36,6 +39,7 @@ impl Placed {
         Self {
             blob,
             inline,
+            inline_bytes: Vec::new(),
             fragment,
             blocks,
             start: 0,
@@ -46,6 +50,7 @@ impl Placed {
     fn pack(blob: Arc<Blob>) -> Self {
         Self {
             inline: None,
+            inline_bytes: Vec::new(),
             fragment: None,
             blocks: blob.blocks() as u32,
             start: 0,
@@ -68,13 +73,13 @@ impl Placed {
         !self.is_fragment() && self.fragment.is_some_and(|at| u32::try_from(at).is_err())
     }
 
-    /// The bytes that go behind each inode of this content.
-    pub(super) fn inline_bytes(&self) -> &[u8] {
-        let Some(len) = self.inline else { return &[] };
+    /// Reads what goes behind inodes.
+    pub(super) fn read_inline(&mut self) -> Result<(), DamagedObject> {
+        let Some(len) = self.inline else {
+            return Ok(());
+        };
         let data = self.blob.data();
-        let block = data
-            .get(data.len().saturating_sub(BLOCK as usize)..)
-            .unwrap_or_default();
+        let block = data.range(data.len().saturating_sub(u64::from(BLOCK))..data.len())?;
         let compressed = self
             .blob
             .chunks()
@@ -86,7 +91,8 @@ impl Placed {
         } else {
             0..len
         };
-        block.get(range).unwrap_or_default()
+        self.inline_bytes = block.get(range).unwrap_or_default().to_vec();
+        Ok(())
     }
 
     pub(super) fn extents(&self) -> Vec<Extent> {

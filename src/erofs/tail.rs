@@ -1,7 +1,8 @@
 //! The remainder of a file behind its last full chunk, kept raw so that an image can pack the tails
 //! of many files together.
 
-use super::blob::{BlobData, BlobError, Codec, CodecSettings, Tails};
+use super::blob::{BlobError, Codec, CodecSettings, Tails};
+use super::data::BlobData;
 use super::format::{INODE_COMPACT, SLOT};
 
 /// A shorter file stays behind its inode, where it costs nothing: an inode whose content lies in a
@@ -33,7 +34,7 @@ impl Tail {
     /// # Errors
     /// The data has another length.
     pub fn from_parts(len: u32, hash: blake3::Hash, data: BlobData) -> Result<Self, BlobError> {
-        if data.bytes().len() as u64 != u64::from(len) {
+        if data.len() != u64::from(len) {
             return Err(BlobError::Parts("a tail is not as long as recorded"));
         }
         Ok(Self { len, hash, data })
@@ -59,8 +60,8 @@ impl Tail {
 
     /// The bytes.
     #[must_use]
-    pub fn data(&self) -> &[u8] {
-        self.data.bytes()
+    pub const fn data(&self) -> &BlobData {
+        &self.data
     }
 }
 

@@ -22,6 +22,8 @@ use super::placed::{Contents, Placed, configurations};
 use super::xattr::{self, XattrError};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::stamp::Stamp;
+use crate::store::DamagedObject;
+use crate::store::format::pieces;
 use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
 
 const BLOCK64: u64 = BLOCK as u64;
@@ -88,6 +90,9 @@ pub enum WriteError {
          can't address"
     )]
     Packed(u64),
+    /// Stored content is damaged.
+    #[error(transparent)]
+    Damaged(#[from] DamagedObject),
     /// More blocks than 32 bits count.
     #[error("the image would have {0} blocks of 4096 bytes, more than EROFS can address")]
     TooLarge(u64),
@@ -98,7 +103,7 @@ impl From<WriteError> for Failure {
         let kind = match error {
             WriteError::TooLarge(_) | WriteError::Packed(_) => FailureKind::DoesNotFit,
             WriteError::Parent(_) => FailureKind::Bug,
-            WriteError::Pack(_) => FailureKind::Environment,
+            WriteError::Pack(_) | WriteError::Damaged(_) => FailureKind::Environment,
             _ => FailureKind::Usage,
         };
         let failure = Self::new(kind, error.to_string());
@@ -139,18 +144,25 @@ pub enum Segment<'a> {
     Blob {
         /// The blob.
         blob: &'a Arc<Blob>,
-        /// Its bytes in the image.
-        bytes: &'a [u8],
+        /// How many of its bytes are in the image.
+        len: u64,
     },
 }
 
-impl<'a> Segment<'a> {
-    /// The bytes.
+impl Segment<'_> {
+    /// Bytes in the image.
     #[must_use]
-    pub const fn bytes(self) -> &'a [u8] {
+    pub const fn len(self) -> u64 {
         match self {
-            Self::Metadata(bytes) | Self::Blob { bytes, .. } => bytes,
+            Self::Metadata(bytes) => bytes.len() as u64,
+            Self::Blob { len, .. } => len,
         }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -158,7 +170,7 @@ impl<'a> Segment<'a> {
 #[derive(Debug)]
 pub struct Plan {
     metadata: Vec<u8>,
-    blobs: Vec<(Arc<Blob>, usize)>,
+    blobs: Vec<(Arc<Blob>, u64)>,
     stats: PlanStats,
 }
 
@@ -220,7 +232,7 @@ impl Plan {
         }
         let packed = packer
             .finish(&options.settings, packs)
-            .map_err(|error| WriteError::Pack(format!("{error:#}")))?;
+            .map_err(|error| pack_error(&error))?;
         let mut contents = Contents::new(blobs, packed);
         if contents.blobs.iter().any(Placed::is_out_of_reach) {
             return Err(WriteError::Packed(contents.packed_size()));
@@ -261,6 +273,8 @@ impl Plan {
             draft.measure(&contents);
         }
 
+        let blobs = contents.blobs.par_iter_mut();
+        blobs.try_for_each(Placed::read_inline)?;
         let (algorithms, configurations) = configurations(&contents);
         let super_end = fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
         let mut placer = Placer::new(super_end);
@@ -358,10 +372,7 @@ impl Plan {
             metadata,
             blobs: contents
                 .iter()
-                .map(|placed| {
-                    let len = placed.blocks as usize * BLOCK as usize;
-                    (placed.blob.clone(), len)
-                })
+                .map(|placed| (placed.blob.clone(), u64::from(placed.blocks) * BLOCK64))
                 .collect(),
             stats,
         })
@@ -370,8 +381,8 @@ impl Plan {
     /// Bytes of the image, a multiple of 4096.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let data: usize = self.blobs.iter().map(|(_, len)| len).sum();
-        (self.metadata.len() + data) as u64
+        let data: u64 = self.blobs.iter().map(|(_, len)| len).sum();
+        self.metadata.len() as u64 + data
     }
 
     /// Where the bytes go.
@@ -382,23 +393,39 @@ impl Plan {
 
     /// The image, piece by piece; each piece is a multiple of 4096 bytes.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
-        std::iter::once(Segment::Metadata(&self.metadata)).chain(self.blobs.iter().map(
-            |(blob, len)| Segment::Blob {
-                blob,
-                bytes: blob.data().get(..*len).unwrap_or_default(),
-            },
-        ))
+        let blobs = self.blobs.iter();
+        std::iter::once(Segment::Metadata(&self.metadata))
+            .chain(blobs.map(|(blob, len)| Segment::Blob { blob, len: *len }))
     }
 
     /// Writes the image from its first byte to its last.
     ///
     /// # Errors
-    /// What `out` returns.
-    pub fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// What `out` returns; stored content that is damaged.
+    pub fn emit(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         for segment in self.segments() {
-            out.write_all(segment.bytes())?;
+            match segment {
+                Segment::Metadata(bytes) => out.write_all(bytes)?,
+                Segment::Blob { blob, len } => {
+                    for piece in pieces(blob.data().len()).take_while(|piece| piece.start < len) {
+                        out.write_all(&blob.data().range(piece.start..piece.end.min(len))?)?;
+                    }
+                }
+            }
         }
         Ok(())
+    }
+}
+
+/// Tells damage in the cache, which can be mended, from everything else.
+fn pack_error(error: &anyhow::Error) -> WriteError {
+    let damaged = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .find_map(|cause| cause.get_ref()?.downcast_ref::<DamagedObject>());
+    match damaged {
+        Some(damaged) => WriteError::Damaged(damaged.clone()),
+        None => WriteError::Pack(format!("{error:#}")),
     }
 }
 
