@@ -78,14 +78,14 @@ impl Packs for NoPacks {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
-    Image,
     Package(Arc<str>),
     Nobody,
 }
 
 /// What stands together in a pack. Like beside like compresses better; nothing here looks at content,
 /// which a pack that was kept does not need. By these classes packs of container-host are 0.3 %
-/// smaller than by path alone; more of them, by suffix or first bytes, gain less than that again.
+/// smaller than by path alone; more of them, by suffix or first bytes, gain less than that again. By
+/// package first, and then by class, they are 1.6 % smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
     Text,
@@ -119,7 +119,7 @@ fn identity(tail: &Tail) -> Identity {
     (*tail.hash().as_bytes(), tail.len())
 }
 
-/// The tails of an image, by pack.
+/// The tails of an image, by package, which is also their order in a pack of all.
 #[derive(Debug)]
 pub(super) struct Packer {
     by: PackBy,
@@ -156,10 +156,9 @@ impl Packer {
         if !self.known.insert(identity(tail)) {
             return;
         }
-        let owner = match (self.by, &node.origin) {
-            (PackBy::Image, _) => Owner::Image,
-            (PackBy::Package, Origin::Package(name)) => Owner::Package(name.clone()),
-            (PackBy::Package, Origin::Overlay(_) | Origin::Generated(_)) => Owner::Nobody,
+        let owner = match &node.origin {
+            Origin::Package(name) => Owner::Package(name.clone()),
+            Origin::Overlay(_) | Origin::Generated(_) => Owner::Nobody,
         };
         let members = self.owners.entry(owner).or_default();
         members.insert((class(path, node, blob), path.clone()), blob.clone());
@@ -178,16 +177,22 @@ impl Packer {
         };
         let mut offsets = BTreeMap::new();
         let mut start = 0;
-        let mut lists = Vec::with_capacity(self.owners.len());
-        for members in self.owners.values() {
-            let tails: Vec<&Tail> = members.values().filter_map(|blob| blob.tail()).collect();
+        let members = self.owners.values().map(|members| {
+            let blobs = members.values();
+            blobs.filter_map(|blob| blob.tail()).collect::<Vec<_>>()
+        });
+        let lists: Vec<Vec<&Tail>> = match self.by {
+            PackBy::Package => members.collect(),
+            PackBy::Image if self.owners.is_empty() => Vec::new(),
+            PackBy::Image => vec![members.flatten().collect()],
+        };
+        for tails in &lists {
             let mut at = start;
-            for tail in &tails {
+            for tail in tails {
                 offsets.insert(identity(tail), at);
                 at += u64::from(tail.len());
             }
             start = at.next_multiple_of(u64::from(BLOCK));
-            lists.push(tails);
         }
         let packs = lists
             .into_par_iter()

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::stamp::Stamp;
+use crate::store::Store;
 use crate::tree::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
 
 const STAMP: u64 = 1_700_000_000;
@@ -412,6 +413,42 @@ fn a_change_in_one_package_leaves_the_packs_of_the_others() {
     let changed = emit(&tree, &kept);
     assert_eq!(made(), 1);
     check(&tree, &Image::open(changed.as_slice()).unwrap());
+}
+
+#[test]
+fn packs_and_tails_in_the_cache_make_the_same_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("cache")).unwrap();
+    let options = packed(Codec::Zstd, 65536, PackBy::Package);
+    let (made, mut stored) = (packages(), packages());
+    for (path, node) in made.iter() {
+        let Some(content) = node.content() else {
+            continue;
+        };
+        let blob = Blob::compile(&content.read().unwrap(), &options.settings);
+        let key = blake3::hash(path.as_bytes());
+        let kept = store.keep_derived_blob("test", &key, &blob).unwrap();
+        assert_eq!(kept.tail().map(Tail::hash), blob.tail().map(Tail::hash));
+        let Some(Node {
+            kind: Kind::File { content, .. },
+            ..
+        }) = stored.get_mut(path)
+        else {
+            continue;
+        };
+        *content = Content::Blob(kept);
+    }
+    let emit = |tree: &Tree, packs: &dyn Packs| {
+        let mut out = Vec::new();
+        let plan = Plan::with_packs(tree, &options, packs).unwrap();
+        plan.emit(&mut out).unwrap();
+        out
+    };
+    let first = emit(&made, &NoPacks);
+    for _ in 0..2 {
+        assert!(emit(&stored, &store) == first);
+    }
+    assert!(emit(&stored, &NoPacks) == first);
 }
 
 #[test]
