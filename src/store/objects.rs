@@ -127,7 +127,7 @@ impl Store {
         let name = Self::name(kind, key);
         let wrong = |error| environment("writing", temp.path(), &error);
         object::write(temp.file(), kind, &name, head, data).map_err(wrong)?;
-        let file = Arc::new(temp.file().try_clone().map_err(wrong)?);
+        let file = Arc::clone(temp.file());
         let (object, _) = ObjectFile::open(
             Arc::clone(&file),
             &path,
@@ -135,7 +135,7 @@ impl Store {
             (kind, &name),
             &self.inner.damage,
         )?;
-        self.inner.written.store(true, Ordering::Relaxed);
+        self.wrote();
         match sync {
             Sync::First => self.inner.keeper.give(temp, path, file),
             Sync::Later => temp.rename(&path)?,
