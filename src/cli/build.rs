@@ -15,12 +15,14 @@ use crate::failure::{Failure, Kind};
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
+use crate::report::manifest::Manifest;
 use crate::report::progress::{self, Form};
 use crate::resolve::Lock;
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 use crate::sign::{Choice, Role, Signers, Trust};
 use crate::stamp::Stamp;
+use crate::unchanged;
 
 /// Link profiles into images.
 #[derive(Debug, clap::Args)]
@@ -70,6 +72,9 @@ pub struct BuildArguments {
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
+    /// Build even where the output directory holds already what would be written.
+    #[arg(long)]
+    rebuild: bool,
 }
 
 impl BuildArguments {
@@ -125,7 +130,8 @@ impl Build {
                 image.announce(context);
             }
             let output = self.output.clone().unwrap_or_else(|| image.output());
-            results.push(report(&image.build(&output)?, context));
+            let finished = image.finish(&output)?;
+            results.push(report(&finished, context));
         }
         if context.json {
             output::results("images", results);
@@ -145,8 +151,9 @@ pub fn progress(context: Context) -> Progress {
     }
 }
 
-/// Builds one profile, for one architecture, into its default directory.
-pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<Built> {
+/// Builds one profile, for one architecture, into its default directory, if that does not hold it
+/// already; returns the directory.
+pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<PathBuf> {
     // Stdout belongs to the guest's output.
     let context = Context {
         json: false,
@@ -156,7 +163,7 @@ pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) ->
     arguments.profile.load(profile)?;
     let images = arguments.prepare(&[profile.to_owned()], &[], |_, _| Ok(()), context)?;
     let image = images.first().context("a profile without an image")?;
-    image.build(&image.output())
+    Ok(image.finish(&image.output())?.directory)
 }
 
 /// Everything that a build needs, before it begins.
@@ -312,10 +319,8 @@ impl Prepared<'_> {
         }
     }
 
-    /// Builds into `output`.
-    pub fn build(&self, output: &Path) -> Result<Built> {
-        let arguments = self.arguments;
-        let built = build::build(&Inputs {
+    fn inputs<'i>(&'i self, output: &'i Path) -> Inputs<'i> {
+        Inputs {
             loaded: &self.loaded,
             lock: &self.lock,
             keyrings: &self.keyrings,
@@ -324,18 +329,50 @@ impl Prepared<'_> {
             signers: self.signers.as_deref(),
             stamp: self.stamp,
             output,
-            sync: arguments.sync,
-        })?;
+            sync: self.arguments.sync,
+        }
+    }
+
+    /// Has in `output` what a build writes, which is there already if nothing changed.
+    fn finish(&self, output: &Path) -> Result<Finished> {
+        if !self.arguments.rebuild
+            && let Some(manifest) = unchanged::unchanged(&self.inputs(output))?
+        {
+            return Ok(Finished {
+                directory: output.to_owned(),
+                manifest,
+                unchanged: true,
+            });
+        }
+        let built = self.build(output)?;
+        Ok(Finished {
+            directory: built.directory,
+            manifest: built.manifest,
+            unchanged: false,
+        })
+    }
+
+    /// Builds into `output`.
+    pub fn build(&self, output: &Path) -> Result<Built> {
+        let built = build::build(&self.inputs(output))?;
         // Numbers of users are known only now; from here on they never move.
-        if built.lock.ids != self.lock.ids && !arguments.locked {
+        if built.lock.ids != self.lock.ids && !self.arguments.locked {
             built.lock.save(&self.lock_path)?;
         }
         Ok(built)
     }
 }
 
+/// An output directory that holds what was asked for.
+struct Finished {
+    directory: PathBuf,
+    manifest: Manifest,
+    /// It was there before.
+    unchanged: bool,
+}
+
 /// Tells of a finished image; returns what is said of it in JSON.
-fn report(built: &Built, context: Context) -> Value {
+fn report(built: &Finished, context: Context) -> Value {
     let manifest = &built.manifest;
     let fields = json!({
         "profile": manifest.profile,
@@ -344,6 +381,7 @@ fn report(built: &Built, context: Context) -> Value {
         "root_hash": manifest.root_hash,
         "disk": manifest.disk.sha256,
         "artefacts": manifest.artefacts,
+        "unchanged": built.unchanged,
     });
     if context.json {
         output::event("image", fields.clone());
@@ -353,8 +391,14 @@ fn report(built: &Built, context: Context) -> Value {
     fields
 }
 
-fn summarise(built: &Built) {
+fn summarise(built: &Finished) {
     let manifest = &built.manifest;
+    if built.unchanged {
+        return output::line_out(&format!(
+            "{}: unchanged; --rebuild builds it all the same",
+            built.directory.display()
+        ));
+    }
     let size = |suffix: &str| {
         let found = manifest.artefacts.iter().find(|a| a.name.ends_with(suffix));
         super::human_size(found.map_or(0, |a| a.size))

@@ -128,6 +128,23 @@ pub enum Segment<'a> {
     },
 }
 
+impl Segment<'_> {
+    /// Bytes in the image.
+    #[must_use]
+    pub const fn len(self) -> u64 {
+        match self {
+            Self::Metadata(bytes) => bytes.len() as u64,
+            Self::Blob { len, .. } => len,
+        }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// An image whose every offset is decided.
 #[derive(Debug)]
 pub struct Plan {

@@ -26,6 +26,7 @@ mod lists;
 mod objects;
 mod release;
 mod releasing;
+mod relink;
 mod reproducible;
 mod signatures;
 mod signers;

@@ -55,6 +55,14 @@ impl StoredData {
         self.object.read(within(range.start)..within(range.end))
     }
 
+    /// A checksum of the bytes `range` of the part, which is not read: of the checksums of its pieces
+    /// and their lengths. `range` begins and ends with pieces.
+    #[must_use]
+    pub fn sum(&self, range: Range<u64>) -> blake3::Hash {
+        let within = |at: u64| self.range.start + at.min(self.len());
+        self.object.sum(within(range.start)..within(range.end))
+    }
+
     /// The object, and where in its data the part lies.
     #[must_use]
     pub const fn place(&self) -> (&Arc<ObjectFile>, &Range<u64>) {

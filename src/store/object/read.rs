@@ -149,6 +149,19 @@ impl ObjectFile {
         Ok(bytes)
     }
 
+    /// A checksum of the bytes `range` of the data, from those of the pieces in it.
+    #[must_use]
+    pub fn sum(&self, range: Range<u64>) -> blake3::Hash {
+        let first = self.pieces.partition_point(|piece| piece.0 <= range.start);
+        let last = self.pieces.partition_point(|piece| piece.0 <= range.end);
+        let mut hash = blake3::Hasher::new();
+        for (end, sum) in self.pieces.get(first..last).unwrap_or_default() {
+            hash.update(&(end - range.start).to_le_bytes()).update(sum);
+        }
+        hash.update(&(range.end - range.start).to_le_bytes());
+        hash.finalize()
+    }
+
     /// Reads and checks all the data.
     ///
     /// # Errors
