@@ -119,7 +119,7 @@ fn after_kill_9_at_any_moment_the_next_build_makes_the_right_bytes() {
             fs::remove_dir_all(dir.join("cache/objects")).unwrap();
         }
         let mut build = fixture.build(&dir);
-        build.args(["-o", "out"]);
+        build.args(["--rebuild", "-o", "out"]);
         build.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = build.spawn().unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -133,7 +133,7 @@ fn after_kill_9_at_any_moment_the_next_build_makes_the_right_bytes() {
         // What was there before is whole, whether or not it was replaced.
         assert_same_output(&fixture.out, &dir.join("out"));
         timed(&what, || {
-            good(fixture.build(&dir).args(["-o", "out"]));
+            good(fixture.build(&dir).args(["--rebuild", "-o", "out"]));
         });
         assert_same_output(&fixture.out, &dir.join("out"));
         let left = names(&dir.join("cache/tmp"));
