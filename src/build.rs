@@ -96,7 +96,7 @@ fn persistently<T>(inputs: &Inputs<'_>, attempt: impl Fn(&Inputs<'_>) -> Result<
     let store = &inputs.archive.store;
     for number in 1.. {
         let result = attempt(inputs);
-        store.settle();
+        store.tidy();
         // Even success is none if some reader made do without what it could not read.
         let damaged = store.discard_damaged() > 0;
         let gone =
