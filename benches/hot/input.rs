@@ -19,8 +19,25 @@ impl Iterator for Numbers {
 }
 
 const WORDS: &[&str] = &[
-    "the ", "linker ", "copies ", "a ", "block ", "of ", "mapped ", "pages, ", "\n", "0x7f ",
-    "return ", "static ", "const ", "(", ") ", "systemd", ".service ", "ELF\0\0\0\u{1}", "/usr/lib/",
+    "the ",
+    "linker ",
+    "copies ",
+    "a ",
+    "block ",
+    "of ",
+    "mapped ",
+    "pages, ",
+    "\n",
+    "0x7f ",
+    "return ",
+    "static ",
+    "const ",
+    "(",
+    ") ",
+    "systemd",
+    ".service ",
+    "ELF\0\0\0\u{1}",
+    "/usr/lib/",
 ];
 
 /// Bytes that compress about as well as programs do.
@@ -29,7 +46,7 @@ pub fn prose(len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 32);
     while out.len() < len {
         let number = numbers.next().unwrap_or(0);
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             out.extend_from_slice(&(number as u32).to_le_bytes());
         } else {
             out.extend_from_slice(WORDS[number / 3 % WORDS.len()].as_bytes());
@@ -79,10 +96,17 @@ pub fn deb(number: usize, files: usize) -> Vec<u8> {
         ("data.tar", &data),
     ] {
         // deb(5), ar(5): name, time, owner, group, mode, size.
-        let header = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, bytes.len());
+        let header = format!(
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            0,
+            0,
+            0,
+            100_644,
+            bytes.len()
+        );
         out.extend_from_slice(header.as_bytes());
         out.extend_from_slice(bytes);
-        if bytes.len() % 2 == 1 {
+        if !bytes.len().is_multiple_of(2) {
             out.push(b'\n');
         }
     }

@@ -96,17 +96,15 @@ fn verity_upper_levels(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn walk_tar(bencher: Bencher<'_, '_>) {
     let archive = input::tar("usr/share/things", 2000);
-    bencher
-        .counter(BytesCount::new(archive.len()))
-        .bench(|| {
-            let mut bytes = 0;
-            tarball::walk(black_box(archive.as_slice()), &LIMITS, |_, data| {
-                bytes += data.read()?.len();
-                Ok(())
-            })
-            .expect("the archive is sound");
-            bytes
-        });
+    bencher.counter(BytesCount::new(archive.len())).bench(|| {
+        let mut bytes = 0;
+        tarball::walk(black_box(archive.as_slice()), &LIMITS, |_, data| {
+            bytes += data.read()?.len();
+            Ok(())
+        })
+        .expect("the archive is sound");
+        bytes
+    });
 }
 
 /// Packages that share their folders, becoming one tree.

@@ -14,10 +14,12 @@ mod tree;
 mod write;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use hullwright::erofs;
+use serde_json::Value;
 use uuid::Uuid;
 
 /// One thing at a time, for benchmarks.
@@ -33,6 +35,9 @@ enum Command {
     Erofs {
         #[command(flatten)]
         settings: Settings,
+        /// JSON that says which package each file comes from.
+        #[arg(long, value_name = "FILE")]
+        origins: Option<PathBuf>,
         /// The folder.
         tree: PathBuf,
         /// The image.
@@ -68,6 +73,12 @@ enum Command {
     },
     /// Read the data archives of packages to their end.
     Unpack {
+        /// `.deb` files.
+        #[arg(required = true)]
+        packages: Vec<PathBuf>,
+    },
+    /// Tell which package each file below /usr comes from.
+    Origins {
         /// `.deb` files.
         #[arg(required = true)]
         packages: Vec<PathBuf>,
@@ -143,13 +154,27 @@ impl std::str::FromStr for Salt {
     }
 }
 
-fn main() -> Result<()> {
-    let line = match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Value> {
+    match command {
         Command::Erofs {
             settings,
+            origins,
             tree,
             image,
-        } => write::erofs(settings, &tree, &image),
+        } => write::erofs(settings, origins.as_deref(), &tree, &image),
         Command::Compress { settings, tree } => write::compress(settings, &tree),
         Command::Verity {
             salt,
@@ -159,12 +184,11 @@ fn main() -> Result<()> {
         } => hash::verity(&salt.0, uuid, &image, &hashes),
         Command::Sha256 { salt, file } => hash::sha256(&salt.0, &file),
         Command::Unpack { packages } => packages::unpack(&packages),
+        Command::Origins { packages } => packages::origins(&packages),
         Command::Members { to, packages } => packages::members(&to, &packages),
         Command::Read { random, tree, .. } => match random {
             Some(reads) => reading::random(&tree, reads),
             None => reading::sequential(&tree),
         },
-    }?;
-    println!("{line}");
-    Ok(())
+    }
 }

@@ -49,8 +49,22 @@ pub fn list(dir: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// The package of each path.
+pub type Origins = BTreeMap<String, Arc<str>>;
+
+/// Reads what `workbench origins` has printed.
+pub fn origins(file: &Path) -> Result<Origins> {
+    let reading = || format!("reading {}", file.display());
+    let text = fs::read_to_string(file).with_context(reading)?;
+    let map: BTreeMap<String, String> = serde_json::from_str(&text).with_context(reading)?;
+    Ok(map
+        .into_iter()
+        .map(|(path, package)| (path, package.into()))
+        .collect())
+}
+
 /// The tree below `dir`, its files compiled on all threads, the largest first.
-pub fn compile(dir: &Path, settings: &CodecSettings) -> Result<Tree> {
+pub fn compile(dir: &Path, settings: &CodecSettings, origins: &Origins) -> Result<Tree> {
     let found = list(dir)?;
     let links = links(&found);
     let mut files: Vec<(usize, &Found)> = found
@@ -73,7 +87,10 @@ pub fn compile(dir: &Path, settings: &CodecSettings) -> Result<Tree> {
         let node = Node {
             meta: meta(found)?,
             kind: kind(found, blob, group)?,
-            origin: Origin::Generated("workbench".into()),
+            origin: match origins.get(&found.path.to_string()) {
+                Some(package) => Origin::Package(Arc::clone(package)),
+                None => Origin::Generated("workbench".into()),
+            },
         };
         tree.insert(found.path.clone(), node);
     }

@@ -14,13 +14,23 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zstd::zstd_safe::CParameter;
 
-use super::{Settings, tree};
+use super::Settings;
+use super::tree::{self, Origins};
 
-/// Writes the folder `dir` as an image.
-pub fn erofs(settings: Settings, dir: &Path, image: &Path) -> Result<Value> {
+/// Writes the folder `dir` as an image; the file `origins` says which packages its files come from.
+pub fn erofs(
+    settings: Settings,
+    origins: Option<&Path>,
+    dir: &Path,
+    image: &Path,
+) -> Result<Value> {
     let settings = settings.codec();
     settings.check()?;
-    let tree = tree::compile(dir, &settings)?;
+    let origins = match origins {
+        Some(path) => tree::origins(path)?,
+        None => Origins::new(),
+    };
+    let tree = tree::compile(dir, &settings, &origins)?;
     let options = ImageOptions {
         stamp: Stamp::from_seconds(1_700_000_000),
         uuid: Uuid::from_u128(0x52ff_4eda_0d33_44cd_8b5d_8854_3bcd_ad8e),
@@ -45,8 +55,8 @@ pub fn compress(settings: Settings, dir: &Path) -> Result<Value> {
     files.sort_by_key(|found| std::cmp::Reverse(found.metadata.len()));
     let (raw, compressed) = (AtomicU64::new(0), AtomicU64::new(0));
     files.iter().par_bridge().try_for_each(|found| {
-        let bytes = fs::read(&found.file)
-            .with_context(|| format!("reading {}", found.file.display()))?;
+        let bytes =
+            fs::read(&found.file).with_context(|| format!("reading {}", found.file.display()))?;
         raw.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         bytes
             .par_chunks(settings.chunk as usize)

@@ -7,10 +7,16 @@ use anyhow::{Context as _, Result, bail};
 /// The sections, in order, with what each measures.
 pub const SECTIONS: &[(&str, &str)] = &[
     ("erofs", "writing EROFS, against mkfs.erofs and mksquashfs"),
-    ("read", "reading mounted images, against mkfs.erofs's and mksquashfs's"),
+    (
+        "read",
+        "reading mounted images, against mkfs.erofs's and mksquashfs's",
+    ),
     ("verity", "hash trees, against veritysetup"),
     ("build", "whole builds and rebuilds, against mkosi"),
-    ("stages", "the stages of a build, against what this machine can do"),
+    (
+        "stages",
+        "the stages of a build, against what this machine can do",
+    ),
 ];
 
 /// Everything that can be said.
@@ -38,7 +44,8 @@ Examples:
     cargo xtask bench --only erofs --tree xtask --runs 1 --dev      does everything work?
     cargo xtask bench --write-docs
 
-The full run takes about two hours and a half on two cores; `--only build` twenty minutes.
+The full run takes about two hours on two cores, `--only build` twenty minutes. The first run also
+compiles and installs: half an hour more.
 ";
 
 /// The options.
@@ -118,7 +125,9 @@ pub fn parse(words: &[&str], groups: &[String]) -> Result<Request> {
                 let known = SECTIONS.iter().any(|(section, _)| *section == name)
                     || groups.iter().any(|group| group == name);
                 if !known {
-                    bail!("there is nothing called `{name}` to measure; `cargo xtask bench --list` names what there is");
+                    bail!(
+                        "there is nothing called `{name}` to measure; `cargo xtask bench --list` names what there is"
+                    );
                 }
                 options.only.push(name.to_owned());
             }
@@ -128,7 +137,9 @@ pub fn parse(words: &[&str], groups: &[String]) -> Result<Request> {
                     .parse()
                     .ok()
                     .filter(|runs| (1..=1000).contains(runs))
-                    .with_context(|| format!("--runs is a number from 1 to 1000, not `{number}`"))?;
+                    .with_context(|| {
+                        format!("--runs is a number from 1 to 1000, not `{number}`")
+                    })?;
             }
             "--tree" => {
                 let dir = value()?;
@@ -163,7 +174,14 @@ mod tests {
     #[test]
     fn groups_choose_their_section() {
         let groups = ["erofs/zstd-3-256K".to_owned()];
-        let words = ["--only", "erofs/zstd-3-256K", "--only", "verity", "--runs", "2"];
+        let words = [
+            "--only",
+            "erofs/zstd-3-256K",
+            "--only",
+            "verity",
+            "--runs",
+            "2",
+        ];
         let Ok(Request::Measure(options)) = parse(&words, &groups) else {
             panic!("these are options");
         };

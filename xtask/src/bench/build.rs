@@ -66,7 +66,11 @@ pub fn measure(bench: &Bench) -> Result<Section> {
     };
     let row = |name: &str| section.row(GROUP, name);
     let wall = |name: &str| row(name).and_then(Row::wall).map(|(_, wall, _)| wall);
-    let memory = |name: &str| row(name).and_then(Row::memory).map(|bytes| bytes as f64 / MIB);
+    let memory = |name: &str| {
+        row(name)
+            .and_then(Row::memory)
+            .map(|bytes| bytes as f64 / MIB)
+    };
     let ratio = |a: &str, b: &str| Some(wall(a)? / wall(b)?);
     let findings = [
         ("cold build", wall(COLD), " s", Some(Goal::AtMost(8.0))),

@@ -82,17 +82,19 @@ impl Setting {
     }
 
     /// The workbench, writing `image` from `tree`.
-    pub fn ours(self, bench: &Bench, more: &[&str], image: &Path, tree: &Path) -> Command {
+    pub fn ours(self, bench: &Bench, more: &[&str], image: &Path, tree: &Path) -> Result<Command> {
         let mut command = bench.workbench();
         command
             .arg("erofs")
             .args(["--codec", self.codec])
             .args(["--level", &self.level.to_string()])
             .args(["--chunk", &self.bytes().to_string()])
-            .args(more)
-            .arg(tree)
-            .arg(image);
-        command
+            .args(more);
+        if let Some(origins) = bench.origins()? {
+            command.arg("--origins").arg(origins);
+        }
+        command.arg(tree).arg(image);
+        Ok(command)
     }
 
     /// mkfs.erofs in its fixed-input mode: every extent is `-C` bytes of input.
@@ -130,7 +132,7 @@ impl Setting {
         command
     }
 
-    fn cases<'a>(self, bench: &'a Bench, tree: &'a Path) -> Vec<Case<'a>> {
+    fn cases<'a>(self, bench: &'a Bench, tree: &'a Path) -> Result<Vec<Case<'a>>> {
         let image = bench.scratch("image");
         let case = |name: &str, command: Command| -> Case<'a> {
             let image = image.clone();
@@ -139,10 +141,10 @@ impl Setting {
                 Ok(bench.run_making(&mut command, &image)?.sample)
             })
         };
-        let mut cases: Vec<Case<'a>> = OURS
-            .iter()
-            .map(|(name, more)| case(name, self.ours(bench, more, &image, tree)))
-            .collect();
+        let mut cases = Vec::new();
+        for (name, more) in OURS {
+            cases.push(case(name, self.ours(bench, more, &image, tree)?));
+        }
         cases.push(case(FIXED, self.fixed(&[], &image, tree)));
         let mut modes = vec!["-Efragments", "-Efragments,ztailpacking"];
         if self.level <= 3 {
@@ -168,7 +170,7 @@ impl Setting {
             .args(["--chunk", &self.bytes().to_string()])
             .arg(tree);
         cases.push(Case::new(ONCE, move || Ok(bench.run(&mut once)?.sample)));
-        cases
+        Ok(cases)
     }
 
     fn findings(self, rows: &[Row]) -> Vec<Finding> {
@@ -208,12 +210,17 @@ impl Setting {
             add(
                 format!("{name}: size of {} to the smallest rival's", ours.name),
                 ratio(ours.size(), least(&Row::size)),
-                Some(Goal::AtMost(1.01)).filter(|_| first && self.codec == "zstd" && (self == DEFAULT || self.level > 3)),
+                Some(Goal::AtMost(1.01)).filter(|_| {
+                    first && self.codec == "zstd" && (self == DEFAULT || self.level > 3)
+                }),
             );
             if first && self.codec == "zstd" && self.level > 3 {
                 let cpu = |row: &Row| row.cpu().map(|(_, cpu, _)| cpu);
                 add(
-                    format!("{name}: CPU time of {} to one compression of each byte", ours.name),
+                    format!(
+                        "{name}: CPU time of {} to one compression of each byte",
+                        ours.name
+                    ),
                     ratio(cpu(ours), row(ONCE).and_then(cpu)),
                     Some(Goal::AtMost(1.10)),
                 );
@@ -271,7 +278,7 @@ pub fn measure(bench: &Bench) -> Result<Section> {
         if !asked && (setting.on_demand || !bench.options.wants_group("erofs", &name)) {
             continue;
         }
-        let rows = in_turns(&name, setting.cases(bench, tree), bench.options.runs);
+        let rows = in_turns(&name, setting.cases(bench, tree)?, bench.options.runs);
         section.findings.extend(setting.findings(&rows));
         section.groups.push(Group { name, rows });
     }

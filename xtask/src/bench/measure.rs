@@ -62,13 +62,16 @@ pub fn run(command: &mut Command, log: &Path) -> Result<Run> {
         .with_context(|| format!("waiting for {command:?}"))?;
     let wall = begun.elapsed().as_secs_f64();
     if !ended.status.success() {
-        let mut said = std::fs::read(log).unwrap_or_default();
-        said.drain(..said.len().saturating_sub(SHOWN));
-        let tail = &output[output.floor_char_boundary(output.len().saturating_sub(SHOWN))..];
+        let said = std::fs::read(log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let last = said.lines().rfind(|line| !line.trim().is_empty());
         bail!(
-            "{command:?} ended with {}\n{}{tail}",
+            "{} ended with {}: {}\n{command:?}\n{}{}",
+            name_of(command),
             ended.status,
-            String::from_utf8_lossy(&said)
+            last.unwrap_or("it says nothing"),
+            end_of(&said),
+            end_of(&output)
         );
     }
     let usage = ended.rusage;
@@ -81,6 +84,25 @@ pub fn run(command: &mut Command, log: &Path) -> Result<Run> {
         },
         output,
     })
+}
+
+/// The program that `command` is about: the first word that is no loader's.
+fn name_of(command: &Command) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let word = match words.as_slice() {
+        [_, option, _, program, ..] if *option == "--library-path" => *program,
+        [program, ..] => *program,
+        [] => return String::new(),
+    };
+    let name = Path::new(word).file_name().unwrap_or(word);
+    name.to_string_lossy().into_owned()
+}
+
+/// The last of what a program said.
+fn end_of(text: &str) -> &str {
+    &text[text.floor_char_boundary(text.len().saturating_sub(SHOWN))..]
 }
 
 /// Something that is measured several times, in turns with its rivals.
@@ -219,14 +241,14 @@ mod tests {
             let order = &order;
             Case::new(name, move || {
                 order.borrow_mut().push_str(name);
-                if good {
-                    Ok(sample(0.1))
-                } else {
-                    bail!("no")
-                }
+                if good { Ok(sample(0.1)) } else { bail!("no") }
             })
         };
-        let rows = in_turns("test", vec![case("a", true), case("b", false), case("c", true)], 3);
+        let rows = in_turns(
+            "test",
+            vec![case("a", true), case("b", false), case("c", true)],
+            3,
+        );
         assert_eq!(order.take(), "abcacac");
         assert_eq!(rows[0].samples.len(), 3);
         assert_eq!(rows[1].failure.as_deref(), Some("no"));

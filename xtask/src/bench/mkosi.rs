@@ -145,8 +145,17 @@ impl Mkosi {
         if !config.join("mkosi.crt").exists() {
             let mut command = Command::new("openssl");
             command
-                .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"])
-                .args(["-subj", "/CN=bench", "-keyout", "mkosi.key", "-out", "mkosi.crt"])
+                .args([
+                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650",
+                ])
+                .args([
+                    "-subj",
+                    "/CN=bench",
+                    "-keyout",
+                    "mkosi.key",
+                    "-out",
+                    "mkosi.crt",
+                ])
                 .current_dir(&config);
             measure::run(&mut command, &mkosi.log).context("making keys for mkosi")?;
         }

@@ -68,9 +68,8 @@ fn measure(options: Options) -> Result<()> {
         .with_context(|| format!("measuring {name}"))?;
         (section.name, section.title) = (name, title);
         section.method.push(format!(
-            "{machine}; {} runs of each, in turns; load average before the first: {}.",
-            bench.options.runs,
-            bench.load
+            "{machine}; runs of each, in turns: {}; load average before the first: {}.",
+            bench.options.runs, bench.load
         ));
         sections.push(section);
         // What has been measured is kept, even if a later section fails.
@@ -87,9 +86,13 @@ fn measure(options: Options) -> Result<()> {
     if bench.options.write_docs {
         let mut document = fs::read_to_string(DOCUMENT).context("reading docs/benchmarks.md")?;
         for section in &sections {
-            document = table::fill(&document, section.name, &section.markdown()).with_context(
-                || format!("{DOCUMENT} has no markers `<!-- bench:{} -->`", section.name),
-            )?;
+            document =
+                table::fill(&document, section.name, &section.markdown()).with_context(|| {
+                    format!(
+                        "{DOCUMENT} has no markers `<!-- bench:{} -->`",
+                        section.name
+                    )
+                })?;
         }
         write(Path::new(DOCUMENT), &document)?;
     }

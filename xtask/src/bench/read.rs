@@ -56,7 +56,7 @@ pub fn measure(bench: &Bench) -> Result<Section> {
     ];
     for (name, path, _) in &images {
         let mut command = match *name {
-            OURS => DEFAULT.ours(bench, &[], path, tree),
+            OURS => DEFAULT.ours(bench, &[], path, tree)?,
             MKFS => DEFAULT.fixed(&[], path, tree),
             FRAGMENTS => DEFAULT.fixed(&["-Efragments"], path, tree),
             _ => DEFAULT.squashfs(path, tree),
@@ -77,15 +77,22 @@ pub fn measure(bench: &Bench) -> Result<Section> {
         ("sequential", vec!["--sequential"]),
         ("random", vec!["--random", READS]),
     ] {
+        let read = |path: &Path, system: &str| {
+            let mounted = Mounted::new(path, system, &at)?;
+            let mut command = bench.workbench();
+            command.arg("read").args(&words).arg(mounted.0);
+            bench.run(&mut command)
+        };
+        // The kernel sets up its decompressors when they are first needed.
+        for (_, path, system) in &images {
+            read(path, system)?;
+        }
         let cases = images
             .iter()
             .map(|(name, path, system)| {
-                let (at, words) = (&at, &words);
+                let read = &read;
                 Case::new(*name, move || {
-                    let mounted = Mounted::new(path, system, at)?;
-                    let mut command = bench.workbench();
-                    command.arg("read").args(words).arg(mounted.0);
-                    let run = bench.run(&mut command)?;
+                    let run = read(path, system)?;
                     // Much of the work is done by threads of the kernel, on no process's account.
                     Ok(Sample {
                         wall: run.figure("seconds")?,

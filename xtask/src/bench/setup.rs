@@ -99,7 +99,12 @@ impl Bench {
             return Ok(site);
         }
         let program = if self.options.dev {
-            call(&mut cargo(&["build", "--all-features", "--bin", "hullwright"]))?;
+            call(&mut cargo(&[
+                "build",
+                "--all-features",
+                "--bin",
+                "hullwright",
+            ]))?;
             target().join("debug/hullwright")
         } else {
             // What is shipped: it is linked statically, and so has another allocator.
@@ -112,7 +117,12 @@ impl Bench {
 
     /// The files that images are made of: `--tree`, else the `/usr` that hullwright builds.
     pub fn tree(&self) -> Result<&Path> {
-        if let Some(tree) = self.options.tree.as_deref().or(self.tree.get().map(|tree| &**tree)) {
+        if let Some(tree) = self
+            .options
+            .tree
+            .as_deref()
+            .or(self.tree.get().map(|tree| &**tree))
+        {
             return Ok(tree);
         }
         let image = self.site()?.image();
@@ -128,6 +138,20 @@ impl Bench {
         measure::run(&mut extract, &self.log())
             .with_context(|| format!("extracting {}", image.display()))?;
         Ok(self.tree.get_or_init(|| tree))
+    }
+
+    /// Which package each file of the tree comes from, where that can be known.
+    pub fn origins(&self) -> Result<Option<PathBuf>> {
+        if self.options.tree.is_some() {
+            return Ok(None);
+        }
+        let path = self.scratch("origins.json");
+        if !path.exists() {
+            let mut command = self.workbench();
+            command.arg("origins").args(self.site()?.debs()?);
+            write_file(&path, &self.run(&mut command)?.output)?;
+        }
+        Ok(Some(path))
     }
 
     /// Runs the workbench, the example program of this repository that does one thing at a time.

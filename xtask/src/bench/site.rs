@@ -66,8 +66,8 @@ impl Site {
     pub fn forget(&self) -> Result<()> {
         remove(&self.output())?;
         let cache = self.dir.join("cache");
-        let entries = fs::read_dir(&cache)
-            .with_context(|| format!("listing {}", cache.display()))?;
+        let entries =
+            fs::read_dir(&cache).with_context(|| format!("listing {}", cache.display()))?;
         for entry in entries {
             let entry = entry.context("listing the cache")?;
             if !DOWNLOADED.iter().any(|kept| entry.file_name() == *kept) {
@@ -87,8 +87,8 @@ impl Site {
     /// What the last build says of itself.
     pub fn report(&self) -> Result<Value> {
         let path = self.output().join("build-report.json");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 

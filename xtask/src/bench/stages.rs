@@ -28,7 +28,10 @@ pub fn measure(bench: &Bench) -> Result<Section> {
         name: "limit".into(),
         rows: in_turns("limits", limits(bench, site, &debs)?, bench.options.runs),
     });
-    for (name, cold) in [("stage of a cold build", true), ("stage of a relink", false)] {
+    for (name, cold) in [
+        ("stage of a cold build", true),
+        ("stage of a relink", false),
+    ] {
         let mut rows: Vec<Row> = Vec::new();
         for run in 0..bench.options.runs {
             if cold {
@@ -89,18 +92,22 @@ fn limits<'a>(bench: &'a Bench, site: &'a Site, debs: &'a [PathBuf]) -> Result<V
         .args(["--chunk", "262144"])
         .arg(tree);
     let mut hash = bench.workbench();
-    hash.args(["sha256", "--salt", &"ab".repeat(32)]).arg(&image);
+    hash.args(["sha256", "--salt", &"ab".repeat(32)])
+        .arg(&image);
     let mut cases = vec![
         Case::new("xz --test of every data.tar.xz, one thread", move || {
             let mut sample = bench.run(&mut tests)?.sample;
             sample.size = Some(unpacked);
             Ok(sample)
         }),
-        Case::new("hullwright's reading of every data.tar, all cores", move || {
-            let run = bench.run(&mut unpack)?;
-            let size = Some(run.figure("bytes")? as u64);
-            Ok(Sample { size, ..run.sample })
-        }),
+        Case::new(
+            "hullwright's reading of every data.tar, all cores",
+            move || {
+                let run = bench.run(&mut unpack)?;
+                let size = Some(run.figure("bytes")? as u64);
+                Ok(Sample { size, ..run.sample })
+            },
+        ),
         Case::new("zstd -3 of every 256 KiB of /usr, all cores", move || {
             let run = bench.run(&mut compress)?;
             let size = Some(run.figure("compressed")? as u64);

@@ -80,7 +80,8 @@ pub fn digits(value: f64) -> String {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
         v if v >= 0.0995 || v == 0.0 => 2,
-        _ => 3,
+        v if v >= 0.00995 => 3,
+        _ => 4,
     };
     format!("{value:.places$}")
 }
@@ -272,21 +273,34 @@ mod tests {
         );
         let failures: Vec<_> = section.failures().collect();
         assert_eq!(failures, ["zstd · other"]);
-        assert_eq!(section.json()["groups"][0]["rows"][0]["samples"][0]["wall"], 1.25);
+        assert_eq!(
+            section.json()["groups"][0]["rows"][0]["samples"][0]["wall"],
+            1.25
+        );
     }
 
     #[test]
     fn documents_are_filled_between_their_markers_again_and_again() {
         let document = "a\n<!-- bench:x -->\n<!-- /bench:x -->\nb\n";
         let once = fill(document, "x", "table\n").expect("there are markers");
-        assert_eq!(once, "a\n<!-- bench:x -->\n\ntable\n\n<!-- /bench:x -->\nb\n");
+        assert_eq!(
+            once,
+            "a\n<!-- bench:x -->\n\ntable\n\n<!-- /bench:x -->\nb\n"
+        );
         assert_eq!(fill(&once, "x", "table\n"), Some(once.clone()));
         assert_eq!(fill(document, "y", ""), None);
     }
 
     #[test]
     fn figures_have_three_digits() {
-        for (value, wanted) in [(131.4, "131"), (36.24, "36.2"), (1.284, "1.28"), (0.0414, "0.041"), (0.0, "0.00")] {
+        for (value, wanted) in [
+            (131.4, "131"),
+            (36.24, "36.2"),
+            (1.284, "1.28"),
+            (0.0414, "0.041"),
+            (0.00123, "0.0012"),
+            (0.0, "0.00"),
+        ] {
             assert_eq!(digits(value), wanted);
         }
     }

@@ -22,7 +22,7 @@ const THEIRS: &str = "veritysetup format";
 pub fn measure(bench: &Bench) -> Result<Section> {
     let image = if bench.options.tree.is_some() {
         let image = bench.scratch("verity-image");
-        let mut command = DEFAULT.ours(bench, &[], &image, bench.tree()?);
+        let mut command = DEFAULT.ours(bench, &[], &image, bench.tree()?)?;
         bench.run_making(&mut command, &image)?;
         image
     } else {
