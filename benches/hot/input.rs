@@ -56,21 +56,25 @@ pub fn prose(len: usize) -> Vec<u8> {
     out
 }
 
+fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    archive
+        .append_data(&mut header, name, bytes)
+        .expect("memory takes everything");
+}
+
 /// A tar archive with `count` files in `folder`.
 pub fn tar(folder: &str, count: usize) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    let mut add = |name: String, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        builder
-            .append_data(&mut header, name, bytes)
-            .expect("memory takes everything");
-    };
     for number in 0..count {
         let bytes = prose(number % 50 * 40);
-        add(format!("./{folder}/{:02}/{number}", number % 37), &bytes);
+        let name = format!("./{folder}/{:02}/{number}", number % 37);
+        add(&mut builder, &name, &bytes);
     }
     builder.into_inner().expect("memory takes everything")
 }
@@ -81,12 +85,7 @@ pub fn deb(number: usize, files: usize) -> Vec<u8> {
         "Package: thing{number}\nVersion: 1.{number}\nArchitecture: all\nMaintainer: Nobody\n"
     );
     let mut builder = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(control.len() as u64);
-    header.set_mode(0o644);
-    builder
-        .append_data(&mut header, "./control", control.as_bytes())
-        .expect("memory takes everything");
+    add(&mut builder, "./control", control.as_bytes());
     let control = builder.into_inner().expect("memory takes everything");
     let data = tar(&format!("usr/share/thing{number}"), files);
     let mut out = b"!<arch>\n".to_vec();
