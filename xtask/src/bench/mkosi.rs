@@ -99,6 +99,10 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
+/// A build that is not incremental removes the cached trees of those that are: it gets another folder
+/// for them.
+const FULL: &[&str] = &["--incremental=no", "--cache-directory=/w/no-cache"];
+
 /// The file whose change is the one-line change, in the configuration's folder.
 const MARKER: &str = "mkosi.extra/usr/lib/bench-marker";
 
@@ -118,25 +122,13 @@ impl Mkosi {
             mirror,
             log,
         };
-        let (architecture, kernel) = match std::env::consts::ARCH {
-            "x86_64" => ("x86-64", "linux-image-cloud-amd64"),
-            "aarch64" => ("arm64", "linux-image-cloud-arm64"),
-            other => bail!("mkosi's side of the comparison is not written for {other}"),
-        };
-        let list: Vec<String> = packages
-            .iter()
-            .map(String::as_str)
-            .chain([kernel])
-            .map(|name| format!("        {name}"))
-            .collect();
-        let configuration = CONFIGURATION
-            .replace("{architecture}", architecture)
-            .replace("{packages}", &list.join("\n"));
+        let configuration = configuration(packages)?;
         let config = mkosi.config();
         for folder in ["mkosi.output", "mkosi.cache", "mkosi.pkgcache"] {
             make_dir(&config.join(folder))?;
         }
         make_dir(&mkosi.work.join("workspace"))?;
+        make_dir(&mkosi.work.join("no-cache"))?;
         write_changed(&config.join("mkosi.conf"), &configuration)?;
         for (name, content) in FILES {
             write_changed(&config.join(name), content)?;
@@ -183,22 +175,22 @@ impl Mkosi {
         eprintln!("filling mkosi's caches: some minutes");
         self.run(&["--incremental=yes", "--force", "--force"])?;
         // What a full build needs beyond that.
-        self.run(&["--incremental=no", "--force"])?;
+        self.run(&[FULL, &["--force"]].concat())?;
         write_changed(&filled, &configuration)
     }
 
     /// A full build, with all packages there.
     pub fn full(&self) -> Result<Sample> {
-        self.run(&["--incremental=no", "--cache-only=always", "--force"])
+        self.run(&[FULL, &["--cache-only=always", "--force"]].concat())
     }
 
     /// A build from the cached tree.
     pub fn incremental(&self) -> Result<Sample> {
         let sample = self.run(&["--incremental=yes", "--cache-only=always", "--force"])?;
         let said = fs::read_to_string(&self.log).unwrap_or_default();
-        if !said.contains("Copying cached trees") {
+        if !said.contains("Copying cached trees") || said.contains("Installing cache copies") {
             bail!(
-                "mkosi did not take its cached tree, so this was no incremental build; remove {} and run again",
+                "mkosi made its cached tree anew, so this was no incremental build; remove {} and run again",
                 self.work.display()
             );
         }
@@ -224,6 +216,24 @@ impl Mkosi {
     }
 }
 
+/// What to build, with `packages` and the kernel.
+fn configuration(packages: &[String]) -> Result<String> {
+    let (architecture, kernel) = match std::env::consts::ARCH {
+        "x86_64" => ("x86-64", "linux-image-cloud-amd64"),
+        "aarch64" => ("arm64", "linux-image-cloud-arm64"),
+        other => bail!("mkosi's side of the comparison is not written for {other}"),
+    };
+    let list: Vec<String> = packages
+        .iter()
+        .map(String::as_str)
+        .chain([kernel])
+        .map(|name| format!("        {name}"))
+        .collect();
+    Ok(CONFIGURATION
+        .replace("{architecture}", architecture)
+        .replace("{packages}", &list.join("\n")))
+}
+
 fn make_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))
 }
@@ -237,4 +247,20 @@ fn write_changed(path: &Path, text: &str) -> Result<()> {
         make_dir(folder)?;
     }
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_and_a_kernel_are_in_the_configuration() {
+        let text = configuration(&["base-files".into(), "bash".into()]).unwrap_or_default();
+        assert!(
+            text.contains(
+                "Packages=\n        base-files\n        bash\n        linux-image-cloud-"
+            )
+        );
+        assert!(!text.contains('{'), "{text}");
+    }
 }
