@@ -4,16 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::measure::{self, Run, Sample};
 use super::setup::{self, make_dir, write_file};
+use crate::dist;
 
-/// The profile: the development image, and a file whose change is the one-line change.
+/// The profile: the development image for this machine's architecture, and a file whose change is the
+/// one-line change.
 const PROFILE: &str = "\
 name: bench
 extends: qemu
+arch: {arch}
 root:
   overlay:
     - files
@@ -40,7 +43,11 @@ impl Site {
             log,
         };
         make_dir(&site.dir)?;
-        write_file(&site.dir.join("bench.yaml"), PROFILE)?;
+        let arch = dist::Arch::host()?.name();
+        write_file(
+            &site.dir.join("bench.yaml"),
+            &PROFILE.replace("{arch}", arch),
+        )?;
         site.change("first")?;
         eprintln!("building the image once, with downloads where they are missing");
         site.run(&["build", "bench.yaml", "--output", "out"])?;
@@ -115,18 +122,23 @@ impl Site {
             .collect())
     }
 
-    /// The downloaded `.deb` files.
+    /// The packages of the image, as they were downloaded.
     pub fn debs(&self) -> Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        collect(&self.dir.join("cache/downloads"), &mut found)?;
-        found.retain(|path| {
-            let mut magic = [0; 8];
-            fs::File::open(path)
-                .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic))
-                .is_ok_and(|()| &magic == b"!<arch>\n")
-        });
-        found.sort();
-        Ok(found)
+        let arch = dist::Arch::host()?;
+        let path = self.dir.join(format!("bench.{}.lock", arch.name()));
+        let lock =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let downloads = self.dir.join("cache/downloads");
+        locked(&lock)
+            .into_iter()
+            .map(|hash| {
+                let file = downloads.join(&hash[..2]).join(hash);
+                if !file.exists() {
+                    bail!("{} is not there, and should after a build", file.display());
+                }
+                Ok(file)
+            })
+            .collect()
     }
 
     fn run(&self, words: &[&str]) -> Result<Run> {
@@ -153,15 +165,26 @@ fn remove(path: &Path) -> Result<()> {
     result.with_context(|| format!("removing {}", path.display()))
 }
 
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))?;
-    for entry in entries {
-        let path = entry.context("listing downloads")?.path();
-        if path.is_dir() {
-            collect(&path, found)?;
-        } else {
-            found.push(path);
-        }
+/// The hashes of the packages of a lock.
+fn locked(lock: &str) -> Vec<&str> {
+    lock.lines()
+        .filter_map(|line| line.strip_prefix("  sha256: "))
+        .map(|hash| hash.trim_matches('"'))
+        .filter(|hash| hash.len() == 64 && hash.is_ascii())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packages_of_a_lock_are_found_by_their_hashes() {
+        let (a, b) = ("a".repeat(64), "1".repeat(64));
+        let lock = format!(
+            "suites:\n- archive: debian\n  inrelease: \"{b}\"\npackages:\n- name: x\n  sha256: {a}\n\
+             - name: y\n  sha256: \"{b}\"\n"
+        );
+        assert_eq!(locked(&lock), [a, b]);
     }
-    Ok(())
 }
