@@ -2,22 +2,24 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+mod usr;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use rayon::prelude::*;
 
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
 use crate::disk::{self, ContentSizes, ImageLayout, Role};
-use crate::erofs::{ImageOptions, Plan};
 use crate::esp::{self, EspContent, EspFile};
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
-use crate::kernel::{self, ModuleIndex};
-use crate::package::{Compiler, PackageObject, SharedObjects};
+use crate::kernel;
+use crate::kernel::depmod::Modules;
+use crate::package::{self, Compiler, DebId, PackageObject};
 use crate::profile::schema::{SecureBootEnroll, VeritySignature};
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
@@ -27,10 +29,13 @@ use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
+use crate::store::Memo;
 use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
+use crate::unchanged::{self, Trace};
 use crate::verity;
+use usr::Usr;
 
 /// Everything a build is given besides the profile and the lock.
 #[derive(Debug)]
@@ -47,8 +52,6 @@ pub struct Inputs<'a> {
     pub trust: &'a Trust,
     /// Who signs; nobody, where that comes later.
     pub signers: Option<&'a Signers>,
-    /// What other images of the same run are linked from, too.
-    pub shared: &'a SharedObjects,
     /// Time of everything: the lock's, unless overridden.
     pub stamp: Stamp,
     /// Where the output goes.
@@ -79,7 +82,41 @@ pub struct Built {
 /// # Errors
 /// Anything on the way; the output directory is then as it was before.
 pub fn build(inputs: &Inputs<'_>) -> Result<Built> {
-    link(inputs).map_err(|error| explain_full_disk(error, inputs.output))
+    persistently(inputs, link).map_err(|error| explain_full_disk(error, inputs.output))
+}
+
+/// How often a build begins again for the cache's sake: once for damage that comes to light on the
+/// way (after it, all objects are read before they are used), and for what others evict meanwhile.
+const MOST_TRIES: usize = 4;
+
+/// Runs `attempt`, again where something of the cache turned out to be damaged or has gone: it is
+/// made or fetched anew. Afterwards all new objects are on the disk.
+fn persistently<T>(inputs: &Inputs<'_>, attempt: impl Fn(&Inputs<'_>) -> Result<T>) -> Result<T> {
+    let store = &inputs.archive.store;
+    for number in 1.. {
+        let result = attempt(inputs);
+        store.settle();
+        // Even success is none if some reader made do without what it could not read.
+        let damaged = store.discard_damaged() > 0;
+        let gone =
+            |error: &anyhow::Error| error.chain().any(|cause| cause.is::<package::Vanished>());
+        if !damaged && !result.as_ref().is_err_and(gone) {
+            return result;
+        }
+        if number == MOST_TRIES {
+            break;
+        }
+        tracing::debug!("the cache has changed under the build, which begins again");
+    }
+    Err(Failure::new(
+        Kind::Environment,
+        format!(
+            "files of the cache in {} are damaged or vanish, whenever they are made again",
+            store.root().display()
+        ),
+    )
+    .hint("look at `dmesg` for errors of its disk, or point HULLWRIGHT_CACHE to another one")
+    .into())
 }
 
 /// What fails in the cache says so itself; a write that fails without more is the output's.
@@ -125,35 +162,37 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     };
     let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
 
-    let modules = index_modules(&mut assembled, progress)?;
+    let modules = index_modules(&mut assembled, inputs)?;
     let mut initrd = make_initrd(inputs, &assembled, &modules)?;
-    let usr = write_usr(inputs, &assembled.tree, seed, out)?;
+    let usr = usr::write(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
     if profile.boot.verity_signature == VeritySignature::Require {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
     let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
-    let uki = make_uki(
-        inputs,
-        &assembled,
-        &initrd,
-        &additions.devicetrees,
-        &cmdline,
-        &uki_name,
-    )?;
-    let loader = assembled.boot.systemd_boot.read()?.into_owned();
-    let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
-    let partition = signature.has_key.then_some(&*signature.partition);
+    let has_signature = signature.has_key.then_some(&*signature.partition);
+    let sign_and_assemble = || {
+        let trees = &additions.devicetrees;
+        let uki = make_uki(inputs, &assembled, &initrd, trees, &cmdline, &uki_name)?;
+        let loader = assembled.boot.systemd_boot.read()?.into_owned();
+        let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
+        fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
+        Ok::<_, anyhow::Error>((uki, loader))
+    };
+    let (begun, signed) = rayon::join(
+        || begin_disk(inputs, &usr, has_signature, out),
+        sign_and_assemble,
+    );
+    let (uki, loader) = signed?;
     let on_esp = OnEsp {
         uki: &uki,
         loader: loader.into(),
         board: &additions.files,
     };
-    let disk = write_disk(inputs, &usr, partition, on_esp, seed, out)?;
+    let disk = finish_disk(inputs, begun?, &usr, has_signature, on_esp, seed)?;
 
     let stage = progress.stage("manifest", None);
-    fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
     fs::write(out.join(manifest::SIGNATURE), &signature.partition)
         .context("writing the signature of the root hash")?;
     let manifest = Manifest {
@@ -187,7 +226,8 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         resign::write_to_sign(out, inputs.trust)?;
     }
     drop(stage);
-    write_report(out, progress, &assembled.report)?;
+    let trace = unchanged::trace(inputs, &lock, out)?;
+    write_report(out, progress, &assembled.report, &trace)?;
     staging.commit(inputs.sync)?;
     Ok(Built {
         directory: inputs.output.to_owned(),
@@ -207,35 +247,46 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 /// # Errors
 /// As [`build`], up to the tree.
 pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
-    let objects = fetch_and_compile(inputs)?;
-    let mut assembled = assemble(inputs, &objects)?;
-    index_modules(&mut assembled, &inputs.archive.progress)?;
-    Ok(assembled.tree)
+    persistently(inputs, |inputs| {
+        let objects = fetch_and_compile(inputs)?;
+        let mut assembled = assemble(inputs, &objects)?;
+        index_modules(&mut assembled, inputs)?;
+        Ok(assembled.tree)
+    })
 }
 
-/// Downloads what is missing and compiles each package as soon as it is there.
+/// Downloads what is missing and compiles each package as soon as it is there. What the cache has
+/// compiled is not even looked for.
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
+    let store = &inputs.archive.store;
     let settings = inputs.loaded.profile.root.compression;
     let known: Vec<_> = lock
         .packages
-        .iter()
-        .map(|package| inputs.shared.take(package.sha256, settings))
+        .par_iter()
+        .map(|package| package::stored(store, &DebId::from(package), &settings))
+        .collect::<Result<_>>()?;
+    let known: Vec<_> = known
+        .into_iter()
+        .map(|object| object.map(Arc::new))
         .collect();
     let to_compile = lock.packages.iter().zip(&known);
     let total = to_compile
         .filter_map(|(package, known)| known.is_none().then_some(package.size))
         .sum();
-    let compiler = Compiler::new(settings, &inputs.archive.progress, Some(total))?;
+    let compiler = Compiler::new(settings, Some(store), &inputs.archive.progress, Some(total))?;
+    for (index, object) in known.iter().enumerate() {
+        if let Some(object) = object {
+            compiler.adopt(index, Arc::clone(object));
+        }
+    }
+    let missing = |index: usize| matches!(known.get(index), Some(None));
     let local = obtain::local_files(inputs.loaded)?;
     let failed = std::sync::Mutex::new(None);
     let submit = |index: usize, path: &Path| {
-        let Some(package) = lock.packages.get(index) else {
+        let Some(package) = lock.packages.get(index).filter(|_| missing(index)) else {
             return;
         };
-        if let Some(Some(object)) = known.get(index) {
-            return compiler.adopt(index, Arc::clone(object));
-        }
         if let Err(error) = compiler.submit(index, package.into(), path)
             && let Ok(mut slot) = failed.lock()
         {
@@ -263,21 +314,18 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
             submit(index, &file.path);
         }
     }
-    archive::fetch_packages(
+    archive::fetch_some(
         lock,
         &inputs.loaded.profile,
         inputs.keyrings,
         inputs.archive,
+        &missing,
         &submit,
     )?;
     if let Some(error) = failed.into_inner().ok().flatten() {
         return Err(error);
     }
-    let objects = compiler.finish()?;
-    for object in &objects {
-        inputs.shared.keep(settings, object);
-    }
-    Ok(objects)
+    compiler.finish()
 }
 
 /// The tree of an image with what boots it.
@@ -346,6 +394,11 @@ fn content_bytes(tree: &Tree) -> u64 {
         .sum()
 }
 
+/// What earlier builds have made.
+fn memo<'a>(inputs: &'a Inputs<'_>) -> &'a dyn Memo {
+    &inputs.archive.store
+}
+
 /// Refuses a kernel that could not run the image.
 fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
     let version = &assembled.boot.kernel_version;
@@ -370,17 +423,14 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
 }
 
 /// Writes depmod's indices into the tree.
-fn index_modules(assembled: &mut Assembled, progress: &Progress) -> Result<ModuleIndex> {
-    let _stage = progress.stage("depmod", None);
-    kernel::depmod::write(&mut assembled.tree, &assembled.boot.kernel_version)
+fn index_modules(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<Modules> {
+    let _stage = inputs.archive.progress.stage("depmod", None);
+    let version = &assembled.boot.kernel_version;
+    kernel::depmod::write(&mut assembled.tree, version, memo(inputs))
         .context("indexing kernel modules")
 }
 
-fn make_initrd(
-    inputs: &Inputs<'_>,
-    assembled: &Assembled,
-    modules: &ModuleIndex,
-) -> Result<Initrd> {
+fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) -> Result<Initrd> {
     let stage = inputs.archive.progress.stage("initrd", None);
     let profile = &inputs.loaded.profile;
     let initrd = initrd::build(&InitrdInput {
@@ -391,90 +441,11 @@ fn make_initrd(
         development: profile.development,
         stamp: inputs.stamp,
         level: initrd::DEFAULT_LEVEL,
+        memo: memo(inputs),
     })
     .context("making the initrd")?;
     stage.add(initrd.bytes.len() as u64);
     Ok(initrd)
-}
-
-/// `/usr` on disk.
-struct Usr {
-    image: PathBuf,
-    image_size: u64,
-    image_sha256: Sha256,
-    hashes: PathBuf,
-    hashes_sha256: Sha256,
-    verity: verity::Verity,
-}
-
-/// Writes `usr.erofs` and `usr.verity` in one pass over the data.
-fn write_usr(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
-    let stage = inputs.archive.progress.stage("usr", None);
-    let profile = &inputs.loaded.profile;
-    let plan = Plan::new(
-        &tree.subtree(&TreePath::parse("usr")?),
-        &ImageOptions {
-            stamp: inputs.stamp,
-            uuid: seed.uuid("usr-erofs"),
-            label: String::new(),
-            settings: profile.root.compression,
-        },
-    )
-    .map_err(Failure::from)?;
-    let salt = verity::salt(&profile.os.id);
-    let image = out.join("usr.erofs");
-    let hashes = out.join("usr.verity");
-    let mut hasher = verity::LeafHasher::new(HashedFile::create(&image)?, salt);
-    plan.emit(&mut hasher).context("writing usr.erofs")?;
-    let (file, leaves) = hasher.finish().context("writing usr.erofs")?;
-    let image_sha256 = file.finish().context("writing usr.erofs")?;
-    let mut file = HashedFile::create(&hashes)?;
-    let verity = leaves
-        .write(seed.uuid("usr-verity"), &mut file)
-        .context("writing usr.verity")?;
-    let hashes_sha256 = file.finish().context("writing usr.verity")?;
-    stage.add(plan.size());
-    Ok(Usr {
-        image,
-        image_size: plan.size(),
-        image_sha256,
-        hashes,
-        hashes_sha256,
-        verity,
-    })
-}
-
-/// A new file that is hashed while it is written.
-struct HashedFile {
-    file: BufWriter<File>,
-    hash: sha2::Sha256,
-}
-
-impl HashedFile {
-    fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            hash: sha2::Digest::new(),
-        })
-    }
-
-    fn finish(mut self) -> std::io::Result<Sha256> {
-        self.file.flush()?;
-        Ok(Sha256(sha2::Digest::finalize(self.hash).into()))
-    }
-}
-
-impl std::io::Write for HashedFile {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        sha2::Digest::update(&mut self.hash, &bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// The signature of the root hash, in both its forms.
@@ -588,13 +559,59 @@ struct OnEsp<'a> {
     board: &'a [EspFile],
 }
 
-fn write_disk(
+/// Plans the disk; what the ESP holds decides only whether it fits.
+fn layout(
     inputs: &Inputs<'_>,
+    usr: &Usr,
+    signature: Option<&[u8]>,
+    uki: u64,
+    esp_other: u64,
+) -> Result<ImageLayout> {
+    let profile = &inputs.loaded.profile;
+    let content = ContentSizes {
+        usr: usr.image_size,
+        verity: usr.verity.size,
+        signature: signature.map_or(0, <[u8]>::len) as u64,
+        uki,
+        esp_other,
+    };
+    let layout = ImageLayout::plan(&profile.disk, profile.arch, content).map_err(Failure::from)?;
+    Ok(layout.with_hybrid_mbr(
+        profile
+            .board
+            .as_ref()
+            .is_some_and(|board| board.partitions.hybrid_mbr),
+    ))
+}
+
+/// Writes the slot into the disk.
+fn begin_disk(
+    inputs: &Inputs<'_>,
+    usr: &Usr,
+    signature: Option<&[u8]>,
+    out: &Path,
+) -> Result<disk::Begun> {
+    let _stage = inputs.archive.progress.stage("slot", None);
+    let part = |path, sha256| disk::PartFile {
+        path,
+        sha256: Some(sha256),
+    };
+    disk::begin(
+        &out.join("disk.raw"),
+        &layout(inputs, usr, signature, 0, 0)?,
+        &part(&usr.image, usr.image_sha256),
+        &part(&usr.hashes, usr.hashes_sha256),
+    )
+}
+
+/// Writes the ESP, the signature and the tables.
+fn finish_disk(
+    inputs: &Inputs<'_>,
+    begun: disk::Begun,
     usr: &Usr,
     signature: Option<&[u8]>,
     on_esp: OnEsp<'_>,
     seed: Seed,
-    out: &Path,
 ) -> Result<DiskSummary> {
     let stage = inputs.archive.progress.stage("disk", None);
     let profile = &inputs.loaded.profile;
@@ -620,24 +637,8 @@ fn write_disk(
         .iter()
         .map(|file| (file.path.as_str(), file.data.len() as u64))
         .collect();
-    let layout = ImageLayout::plan(
-        &profile.disk,
-        profile.arch,
-        ContentSizes {
-            usr: usr.image_size,
-            verity: usr.verity.size,
-            signature: signature.map_or(0, <[u8]>::len) as u64,
-            uki: uki.len() as u64,
-            esp_other: esp::required_bytes(&others, profile.disk.esp.0),
-        },
-    )
-    .map_err(Failure::from)?
-    .with_hybrid_mbr(
-        profile
-            .board
-            .as_ref()
-            .is_some_and(|board| board.partitions.hybrid_mbr),
-    );
+    let esp_other = esp::required_bytes(&others, profile.disk.esp.0);
+    let layout = layout(inputs, usr, signature, uki.len() as u64, esp_other)?;
     files.push(EspFile {
         path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
         data: uki.into(),
@@ -652,21 +653,10 @@ fn write_disk(
         serial: seed.serial("esp"),
         stamp: inputs.stamp,
     })?;
-    let report = disk::write_disk(
-        &out.join("disk.raw"),
+    let report = begun.finish(
         &layout,
-        &disk::Parts {
-            esp: &esp,
-            usr: disk::PartFile {
-                path: &usr.image,
-                sha256: Some(usr.image_sha256),
-            },
-            verity: disk::PartFile {
-                path: &usr.hashes,
-                sha256: Some(usr.hashes_sha256),
-            },
-            signature,
-        },
+        &esp,
+        signature,
         &disk::Identity {
             os_id: &os.id,
             version: &os.version,
@@ -718,8 +708,14 @@ fn artefacts(usr: &Usr, signature: &[u8], uki_name: String, uki: &[u8]) -> Vec<A
 }
 
 /// `build-report.json`: the one file that is not reproducible.
-fn write_report(out: &Path, progress: &Progress, report: &PolicyReport) -> Result<()> {
-    let value = serde_json::json!({
+fn write_report(
+    out: &Path,
+    progress: &Progress,
+    report: &PolicyReport,
+    trace: &Trace,
+) -> Result<()> {
+    let mut value = serde_json::to_value(trace).context("writing the report")?;
+    let more = serde_json::json!({
         "stages": progress.finished(),
         "peak_memory": progress::peak_memory(),
         "threads": rayon::current_num_threads(),
@@ -727,7 +723,10 @@ fn write_report(out: &Path, progress: &Progress, report: &PolicyReport) -> Resul
         "quirks": report.quirks,
         "notes": report.notes,
     });
+    if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
     let mut text = serde_json::to_string_pretty(&value).context("writing the report")?;
     text.push('\n');
-    fs::write(out.join("build-report.json"), text).context("writing build-report.json")
+    fs::write(out.join(unchanged::REPORT), text).context("writing build-report.json")
 }

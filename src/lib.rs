@@ -28,6 +28,7 @@ pub mod stamp;
 pub mod store;
 pub mod tree;
 pub mod uki;
+pub mod unchanged;
 pub mod varstore;
 pub mod verity;
 pub mod words;

@@ -41,10 +41,25 @@ pub fn fetch_packages(
     ctx: &Context,
     on_ready: &(dyn Fn(usize, &Path) + Sync),
 ) -> Result<Vec<Option<PathBuf>>> {
+    fetch_some(lock, profile, keyrings, ctx, &|_| true, on_ready)
+}
+
+/// As [`fetch_packages`], for those whose index is `wanted`; the others give `None`.
+///
+/// # Errors
+/// See [`fetch_packages`].
+pub fn fetch_some(
+    lock: &Lock,
+    profile: &Profile,
+    keyrings: &Keyrings,
+    ctx: &Context,
+    wanted: &dyn Fn(usize) -> bool,
+    on_ready: &(dyn Fn(usize, &Path) + Sync),
+) -> Result<Vec<Option<PathBuf>>> {
     let mut paths: Vec<Option<PathBuf>> = Vec::with_capacity(lock.packages.len());
     let mut missing = Vec::new();
     for (index, package) in lock.packages.iter().enumerate() {
-        let path = if package.archive.is_empty() {
+        let path = if package.archive.is_empty() || !wanted(index) {
             None
         } else {
             let path = ctx.store.download_sized(&package.sha256, package.size);

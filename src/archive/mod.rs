@@ -29,7 +29,7 @@ mod tests;
 
 pub use artefacts::fetch_artefacts;
 pub use context::{Context, Releases};
-pub use fetch::{export, fetch_packages};
+pub use fetch::{export, fetch_packages, fetch_some};
 pub use mirror::Mirrors;
 pub use newest::{VENDOR, newest};
 pub use record::Record;

@@ -12,16 +12,17 @@ use super::{Context, environment, output};
 use crate::archive::{self, Keyrings, Releases};
 use crate::build::{self, Built, Inputs};
 use crate::failure::{Failure, Kind};
-use crate::package::SharedObjects;
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, SignTime};
 use crate::report::Progress;
+use crate::report::manifest::Manifest;
 use crate::report::progress::{self, Form};
 use crate::resolve::Lock;
 use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 use crate::sign::{Choice, Role, Signers, Trust};
 use crate::stamp::Stamp;
+use crate::unchanged;
 
 /// Link profiles into images.
 #[derive(Debug, clap::Args)]
@@ -71,6 +72,9 @@ pub struct BuildArguments {
     /// Have the output on the platter before it gets its name.
     #[arg(long)]
     sync: bool,
+    /// Build even where the output directory holds already what would be written.
+    #[arg(long)]
+    rebuild: bool,
 }
 
 impl BuildArguments {
@@ -126,7 +130,8 @@ impl Build {
                 image.announce(context);
             }
             let output = self.output.clone().unwrap_or_else(|| image.output());
-            results.push(report(&image.build(&output)?, context));
+            let finished = image.finish(&output)?;
+            results.push(report(&finished, context));
         }
         if context.json {
             output::results("images", results);
@@ -146,8 +151,9 @@ pub fn progress(context: Context) -> Progress {
     }
 }
 
-/// Builds one profile, for one architecture, into its default directory.
-pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<Built> {
+/// Builds one profile, for one architecture, into its default directory, if that does not hold it
+/// already; returns the directory.
+pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) -> Result<PathBuf> {
     // Stdout belongs to the guest's output.
     let context = Context {
         json: false,
@@ -157,7 +163,7 @@ pub fn build_one(profile: &str, arguments: &BuildArguments, context: Context) ->
     arguments.profile.load(profile)?;
     let images = arguments.prepare(&[profile.to_owned()], &[], |_, _| Ok(()), context)?;
     let image = images.first().context("a profile without an image")?;
-    image.build(&image.output())
+    Ok(image.finish(&image.output())?.directory)
 }
 
 /// Everything that a build needs, before it begins.
@@ -175,7 +181,6 @@ pub struct Prepared<'a> {
     archive: archive::Context,
     keyrings: Keyrings,
     lock_path: PathBuf,
-    objects: Arc<SharedObjects>,
     arguments: &'a BuildArguments,
 }
 
@@ -184,7 +189,6 @@ struct Run<'a> {
     arguments: &'a BuildArguments,
     context: Context,
     releases: Releases,
-    objects: Arc<SharedObjects>,
     /// By whose keys, and who signs for whom: a passphrase is asked for once.
     signers: Vec<(PathBuf, Choice, Vec<Role>, Arc<Signers>)>,
 }
@@ -204,7 +208,6 @@ impl BuildArguments {
             arguments: self,
             context,
             releases: Releases::default(),
-            objects: Arc::default(),
             signers: Vec::new(),
         };
         let mut chosen = self.profile.clone();
@@ -280,10 +283,6 @@ impl<'a> Run<'a> {
                 fresh.lock
             }
         };
-        self.objects.expect(
-            lock.packages.iter().map(|package| package.sha256),
-            loaded.profile.root.compression,
-        );
         Ok(Prepared {
             stamp: forced.unwrap_or(lock.stamp),
             loaded,
@@ -293,7 +292,6 @@ impl<'a> Run<'a> {
             archive,
             keyrings,
             lock_path,
-            objects: Arc::clone(&self.objects),
             arguments,
         })
     }
@@ -321,31 +319,60 @@ impl Prepared<'_> {
         }
     }
 
-    /// Builds into `output`.
-    pub fn build(&self, output: &Path) -> Result<Built> {
-        let arguments = self.arguments;
-        let built = build::build(&Inputs {
+    fn inputs<'i>(&'i self, output: &'i Path) -> Inputs<'i> {
+        Inputs {
             loaded: &self.loaded,
             lock: &self.lock,
             keyrings: &self.keyrings,
             archive: &self.archive,
             trust: &self.trust,
             signers: self.signers.as_deref(),
-            shared: &self.objects,
             stamp: self.stamp,
             output,
-            sync: arguments.sync,
-        })?;
+            sync: self.arguments.sync,
+        }
+    }
+
+    /// Has in `output` what a build writes, which is there already if nothing changed.
+    fn finish(&self, output: &Path) -> Result<Finished> {
+        if !self.arguments.rebuild
+            && let Some(manifest) = unchanged::unchanged(&self.inputs(output))?
+        {
+            return Ok(Finished {
+                directory: output.to_owned(),
+                manifest,
+                unchanged: true,
+            });
+        }
+        let built = self.build(output)?;
+        Ok(Finished {
+            directory: built.directory,
+            manifest: built.manifest,
+            unchanged: false,
+        })
+    }
+
+    /// Builds into `output`.
+    pub fn build(&self, output: &Path) -> Result<Built> {
+        let built = build::build(&self.inputs(output))?;
         // Numbers of users are known only now; from here on they never move.
-        if built.lock.ids != self.lock.ids && !arguments.locked {
+        if built.lock.ids != self.lock.ids && !self.arguments.locked {
             built.lock.save(&self.lock_path)?;
         }
         Ok(built)
     }
 }
 
+/// An output directory that holds what was asked for.
+struct Finished {
+    directory: PathBuf,
+    manifest: Manifest,
+    /// It was there before.
+    unchanged: bool,
+}
+
 /// Tells of a finished image; returns what is said of it in JSON.
-fn report(built: &Built, context: Context) -> Value {
+fn report(built: &Finished, context: Context) -> Value {
     let manifest = &built.manifest;
     let fields = json!({
         "profile": manifest.profile,
@@ -354,6 +381,7 @@ fn report(built: &Built, context: Context) -> Value {
         "root_hash": manifest.root_hash,
         "disk": manifest.disk.sha256,
         "artefacts": manifest.artefacts,
+        "unchanged": built.unchanged,
     });
     if context.json {
         output::event("image", fields.clone());
@@ -363,8 +391,14 @@ fn report(built: &Built, context: Context) -> Value {
     fields
 }
 
-fn summarise(built: &Built) {
+fn summarise(built: &Finished) {
     let manifest = &built.manifest;
+    if built.unchanged {
+        return output::line_out(&format!(
+            "{}: unchanged; --rebuild builds it all the same",
+            built.directory.display()
+        ));
+    }
     let size = |suffix: &str| {
         let found = manifest.artefacts.iter().find(|a| a.name.ends_with(suffix));
         super::human_size(found.map_or(0, |a| a.size))

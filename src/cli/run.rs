@@ -142,7 +142,7 @@ impl Run {
         let image = if finished {
             image::find(given)?
         } else {
-            image::find(&build::build_one(&self.target, &self.build, context)?.directory)?
+            image::find(&build::build_one(&self.target, &self.build, context)?)?
         };
         let trust = || {
             let profile = (!finished).then_some(self.target.as_str());

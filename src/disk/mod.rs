@@ -16,4 +16,4 @@ pub mod write;
 pub use layout::{ContentSizes, ImageLayout, LayoutError, Planned, ROOT_MIN, Role};
 pub use read::{GptError, GptTable};
 pub use table::{Identity, usr_partuuids};
-pub use write::{DiskReport, Extent, PartFile, Parts, write_disk};
+pub use write::{Begun, DiskReport, Extent, PartFile, Parts, begin, write_disk};

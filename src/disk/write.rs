@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
@@ -77,29 +77,134 @@ pub fn write_disk(
     parts: &Parts<'_>,
     identity: &Identity<'_>,
 ) -> Result<DiskReport> {
+    begin(path, layout, &parts.usr, &parts.verity)?.finish(
+        layout,
+        parts.esp,
+        parts.signature,
+        identity,
+    )
+}
+
+/// A disk that has its first slot, and nothing else yet.
+#[derive(Debug)]
+pub struct Begun {
+    disk: File,
+    path: PathBuf,
+    slot: [Copied; 2],
+}
+
+#[derive(Debug)]
+struct Copied {
+    role: Role,
+    extent: Extent,
+}
+
+/// Makes a new disk at `path` and copies the first slot to where `layout` has it. That place does not
+/// depend on what the ESP holds, so the largest part of a disk can be written before there is a UKI.
+///
+/// # Errors
+/// The file can't be written, or a part's length is not the one that the layout was planned with.
+pub fn begin(
+    path: &Path,
+    layout: &ImageLayout,
+    usr: &PartFile<'_>,
+    verity: &PartFile<'_>,
+) -> Result<Begun> {
     let disk = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path)
         .with_context(|| format!("creating {}", path.display()))?;
-    let write = || -> Result<DiskReport> {
-        disk.set_len(layout.disk_size())
-            .context("setting the length")?;
-        let mut extents = Vec::new();
-        let table = table::bytes(layout, identity);
-        extents.push(put(&disk, 0, &table.primary)?);
-        for part in layout.partitions() {
-            write_part(&disk, part, parts, &mut extents)
-                .with_context(|| format!("writing partition {}", part.role.name()))?;
-        }
-        extents.push(put(&disk, table.backup_offset, &table.backup)?);
-        Ok(DiskReport {
-            size: layout.disk_size(),
-            sha256: disk_hash(&extents),
-            extents,
-        })
+    let copied = |role: Role, part: &PartFile<'_>| -> Result<Copied> {
+        let planned = layout.partition(role).context("a layout without a slot")?;
+        let extent = copy(&disk, planned, part)
+            .with_context(|| format!("writing partition {}", role.name()))
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(Copied { role, extent })
     };
-    write().with_context(|| format!("writing {}", path.display()))
+    Ok(Begun {
+        slot: [copied(Role::UsrA, usr)?, copied(Role::VerityA, verity)?],
+        path: path.to_owned(),
+        disk,
+    })
+}
+
+impl Begun {
+    /// Writes the partition tables and all other partitions.
+    ///
+    /// # Errors
+    /// The file can't be written, a part's length is not the one that the layout was planned with, or
+    /// the layout has the first slot elsewhere.
+    pub fn finish(
+        self,
+        layout: &ImageLayout,
+        esp: &SparseImage,
+        signature: Option<&[u8]>,
+        identity: &Identity<'_>,
+    ) -> Result<DiskReport> {
+        let write = || -> Result<DiskReport> {
+            self.disk
+                .set_len(layout.disk_size())
+                .context("setting the length")?;
+            let mut extents = Vec::new();
+            let table = table::bytes(layout, identity);
+            extents.push(put(&self.disk, 0, &table.primary)?);
+            for part in layout.partitions() {
+                self.write_part(part, esp, signature, &mut extents)
+                    .with_context(|| format!("writing partition {}", part.role.name()))?;
+            }
+            extents.push(put(&self.disk, table.backup_offset, &table.backup)?);
+            Ok(DiskReport {
+                size: layout.disk_size(),
+                sha256: disk_hash(&extents),
+                extents,
+            })
+        };
+        write().with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    fn write_part(
+        &self,
+        part: &Planned,
+        esp: &SparseImage,
+        signature: Option<&[u8]>,
+        extents: &mut Vec<Extent>,
+    ) -> Result<()> {
+        match part.role {
+            Role::Esp => {
+                ensure!(
+                    esp.size() == part.size,
+                    "the ESP's image has {} bytes, its partition {}",
+                    esp.size(),
+                    part.size
+                );
+                for (offset, data) in esp.extents() {
+                    extents.push(put(&self.disk, part.offset + offset, data)?);
+                }
+            }
+            Role::UsrA | Role::VerityA => {
+                for copied in self.slot.iter().filter(|copied| copied.role == part.role) {
+                    check_len(part, copied.extent.len)?;
+                    ensure!(
+                        copied.extent.offset == part.offset,
+                        "it was written at {}, and belongs at {}",
+                        copied.extent.offset,
+                        part.offset
+                    );
+                    extents.push(copied.extent);
+                }
+            }
+            Role::SignatureA => {
+                let data = signature.unwrap_or_default();
+                check_len(part, data.len() as u64)?;
+                if !data.is_empty() {
+                    extents.push(put(&self.disk, part.offset, data)?);
+                }
+            }
+            Role::UsrB | Role::VerityB | Role::SignatureB => {}
+        }
+        Ok(())
+    }
 }
 
 /// The hash of a disk from its extents.
@@ -112,38 +217,6 @@ pub fn disk_hash(extents: &[Extent]) -> Sha256 {
         hash.update(extent.sha256.0);
     }
     Sha256(hash.finalize().into())
-}
-
-fn write_part(
-    disk: &File,
-    part: &Planned,
-    parts: &Parts<'_>,
-    extents: &mut Vec<Extent>,
-) -> Result<()> {
-    match part.role {
-        Role::Esp => {
-            ensure!(
-                parts.esp.size() == part.size,
-                "the ESP's image has {} bytes, its partition {}",
-                parts.esp.size(),
-                part.size
-            );
-            for (offset, data) in parts.esp.extents() {
-                extents.push(put(disk, part.offset + offset, data)?);
-            }
-        }
-        Role::UsrA => extents.push(copy(disk, part, &parts.usr)?),
-        Role::VerityA => extents.push(copy(disk, part, &parts.verity)?),
-        Role::SignatureA => {
-            let data = parts.signature.unwrap_or_default();
-            check_len(part, data.len() as u64)?;
-            if !data.is_empty() {
-                extents.push(put(disk, part.offset, data)?);
-            }
-        }
-        Role::UsrB | Role::VerityB | Role::SignatureB => {}
-    }
-    Ok(())
 }
 
 fn check_len(part: &Planned, len: u64) -> Result<()> {

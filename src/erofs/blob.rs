@@ -5,8 +5,6 @@
 //! of zeros (`LZ4_0PADDING`, which every codec of EROFS shares); plain data begins with its first.
 
 use std::io::Read;
-use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use rayon::prelude::*;
@@ -14,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::codec;
+use super::data::BlobData;
 use super::format::{BLOCK, INLINE_MAX};
+use crate::store::DamagedObject;
 
 /// Compression of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,46 +60,6 @@ pub struct Chunk {
     pub form: ChunkForm,
     /// Blocks of 4 KiB.
     pub blocks: u32,
-}
-
-/// Where a blob's blocks lie: memory of its own, or a part of something larger (a mapped object).
-#[derive(Clone)]
-pub struct BlobData {
-    store: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    range: Range<usize>,
-}
-
-impl BlobData {
-    /// The part `range` of `store`; `None` when it lies outside.
-    pub fn part_of(store: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
-        (*store).as_ref().get(range.clone())?;
-        Some(Self { store, range })
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        (*self.store)
-            .as_ref()
-            .get(self.range.clone())
-            .unwrap_or_default()
-    }
-}
-
-impl From<Vec<u8>> for BlobData {
-    fn from(bytes: Vec<u8>) -> Self {
-        let range = 0..bytes.len();
-        Self {
-            store: Arc::new(bytes),
-            range,
-        }
-    }
-}
-
-impl std::fmt::Debug for BlobData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlobData({} bytes)", self.range.len())
-    }
 }
 
 /// A compiled file: its chunks and their blocks.
@@ -352,7 +312,7 @@ impl Blob {
         if raw != size {
             return Err(BlobError::Parts("chunks do not add up to the file's size"));
         }
-        if blocks * u64::from(BLOCK) != data.bytes().len() as u64 {
+        if blocks * u64::from(BLOCK) != data.len() {
             return Err(BlobError::Parts("chunks do not add up to the stored data"));
         }
         Ok(Self {
@@ -390,8 +350,8 @@ impl Blob {
 
     /// The blocks of all chunks, one after the other.
     #[must_use]
-    pub fn data(&self) -> &[u8] {
-        self.data.bytes()
+    pub const fn data(&self) -> &BlobData {
+        &self.data
     }
 
     /// Number of blocks.
@@ -409,9 +369,10 @@ impl Blob {
     /// The file's bytes.
     ///
     /// # Errors
-    /// A chunk does not decompress to its recorded length.
+    /// A chunk does not decompress to its recorded length; the object that holds it is damaged.
     pub fn read(&self) -> anyhow::Result<Vec<u8>> {
         let mut out = vec![0; usize::try_from(self.size).context("file larger than memory")?];
+        let data = self.data.read()?;
         let mut at = 0_usize;
         let mut jobs = Vec::with_capacity(self.chunks.len());
         let mut rest = out.as_mut_slice();
@@ -419,7 +380,7 @@ impl Blob {
             let len = (chunk.blocks * BLOCK) as usize;
             let stored = at
                 .checked_add(len)
-                .and_then(|end| self.data().get(at..end))
+                .and_then(|end| data.get(at..end))
                 .context("a blob's data ends before its chunks do")?;
             at += len;
             let (piece, tail) = std::mem::take(&mut rest)
@@ -457,9 +418,12 @@ impl Blob {
 
     /// SHA-256(salt ‖ block) of each block: the dm-verity leaves of these blocks in any image whose
     /// verity device has this salt, wherever they land.
-    #[must_use]
-    pub fn leaves(&self, salt: &[u8; 32]) -> Vec<[u8; 32]> {
-        self.data()
+    ///
+    /// # Errors
+    /// The object that holds the blob is damaged.
+    pub fn leaves(&self, salt: &[u8; 32]) -> Result<Vec<[u8; 32]>, DamagedObject> {
+        let data = self.data.read()?;
+        Ok(data
             .par_chunks_exact(BLOCK as usize)
             .with_min_len(64)
             .map(|block| {
@@ -469,13 +433,17 @@ impl Blob {
                     .finalize()
                     .into()
             })
-            .collect()
+            .collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bytes_of(blob: &Blob) -> Vec<u8> {
+        blob.data().read().unwrap().into_owned()
+    }
 
     fn settings(codec: Codec, chunk: u32) -> CodecSettings {
         CodecSettings {
@@ -524,7 +492,7 @@ mod tests {
                         let raw = bytes(size, 7, noise);
                         let blob = Blob::compile(&raw, &settings(codec, chunk));
                         assert_eq!(blob.read().unwrap(), raw, "{codec:?} {chunk} {size}");
-                        assert_eq!(blob.data().len() as u64, blob.blocks() * 4096);
+                        assert_eq!(blob.data().len(), blob.blocks() * 4096);
                         assert_eq!(blob.is_plain(), codec == Codec::None || noise || size < 64);
                         let stream = Blob::compile_reader(
                             &mut raw.as_slice(),
@@ -532,7 +500,7 @@ mod tests {
                             &settings(codec, chunk),
                         )
                         .unwrap();
-                        assert_eq!(stream.data(), blob.data());
+                        assert_eq!(bytes_of(&stream), bytes_of(&blob));
                         assert_eq!(stream.chunks(), blob.chunks());
                         assert_eq!(stream.hash(), blob.hash());
                         let again = Blob::from_parts(
@@ -540,7 +508,7 @@ mod tests {
                             blob.hash(),
                             blob.settings(),
                             blob.chunks().to_vec(),
-                            blob.data().to_vec().into(),
+                            bytes_of(&blob).into(),
                         );
                         assert_eq!(again.unwrap().read().unwrap(), raw);
                     }
@@ -568,7 +536,7 @@ mod tests {
                 let ChunkForm::Compressed { len } = chunk.form else {
                     panic!("{chunk:?}");
                 };
-                let data = &blob.data()[at..at + (chunk.blocks * BLOCK) as usize];
+                let data = &bytes_of(&blob)[at..at + (chunk.blocks * BLOCK) as usize];
                 at += data.len();
                 let zeros = data.iter().take_while(|&&b| b == 0).count();
                 assert_eq!(zeros, data.len() - len as usize);
@@ -598,7 +566,7 @@ mod tests {
                 data.to_vec().into(),
             )
         };
-        let data = blob.data();
+        let data = &bytes_of(&blob);
         assert!(build(200_000, &|_| (), data).is_ok());
         assert!(build(200_001, &|_| (), data).is_err());
         assert!(build(200_000, &|_| (), &data[4096..]).is_err());
@@ -610,10 +578,10 @@ mod tests {
     #[test]
     fn leaves_are_the_salted_hashes_of_the_blocks() {
         let blob = Blob::compile(&bytes(10_000, 1, true), &settings(Codec::Zstd, 4096));
-        let leaves = blob.leaves(&[7; 32]);
+        let leaves = blob.leaves(&[7; 32]).unwrap();
         assert_eq!(leaves.len(), 3);
         let mut first = vec![7; 32];
-        first.extend_from_slice(&blob.data()[..4096]);
+        first.extend_from_slice(&bytes_of(&blob)[..4096]);
         assert_eq!(leaves[0], crate::digest::Sha256::of(&first).0);
     }
 }

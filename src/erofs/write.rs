@@ -5,7 +5,7 @@
 //! Nothing in a plan depends on anything but the tree and the options.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -20,6 +20,8 @@ use super::place::Placer;
 use super::xattr::{self, XattrError};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::stamp::Stamp;
+use crate::store::DamagedObject;
+use crate::store::format::pieces;
 use crate::tree::{Content, Kind, LinkGroup, Node, Tree, TreePath};
 
 const BLOCK64: u64 = BLOCK as u64;
@@ -75,6 +77,9 @@ pub enum WriteError {
     /// A node lies in something that is no directory.
     #[error("{0}: its parent is not a directory")]
     Parent(TreePath),
+    /// Stored content is damaged.
+    #[error(transparent)]
+    Damaged(#[from] DamagedObject),
     /// More blocks than 32 bits count.
     #[error("the image would have {0} blocks of 4096 bytes, more than EROFS can address")]
     TooLarge(u64),
@@ -85,6 +90,7 @@ impl From<WriteError> for Failure {
         let kind = match error {
             WriteError::TooLarge(_) => FailureKind::DoesNotFit,
             WriteError::Parent(_) => FailureKind::Bug,
+            WriteError::Damaged(_) => FailureKind::Environment,
             _ => FailureKind::Usage,
         };
         Self::new(kind, error.to_string())
@@ -117,18 +123,25 @@ pub enum Segment<'a> {
     Blob {
         /// The blob.
         blob: &'a Arc<Blob>,
-        /// Its bytes in the image.
-        bytes: &'a [u8],
+        /// How many of its bytes are in the image.
+        len: u64,
     },
 }
 
-impl<'a> Segment<'a> {
-    /// The bytes.
+impl Segment<'_> {
+    /// Bytes in the image.
     #[must_use]
-    pub const fn bytes(self) -> &'a [u8] {
+    pub const fn len(self) -> u64 {
         match self {
-            Self::Metadata(bytes) | Self::Blob { bytes, .. } => bytes,
+            Self::Metadata(bytes) => bytes.len() as u64,
+            Self::Blob { len, .. } => len,
         }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -136,7 +149,7 @@ impl<'a> Segment<'a> {
 #[derive(Debug)]
 pub struct Plan {
     metadata: Vec<u8>,
-    blobs: Vec<(Arc<Blob>, usize)>,
+    blobs: Vec<(Arc<Blob>, u64)>,
     stats: PlanStats,
 }
 
@@ -173,6 +186,8 @@ struct Placed {
     blob: Arc<Blob>,
     /// Length of the last chunk's stored form, when it goes behind inodes.
     inline: Option<u32>,
+    /// The bytes that go behind each inode of this content.
+    inline_bytes: Vec<u8>,
     /// Blocks that are emitted.
     blocks: u32,
     start: u32,
@@ -192,18 +207,19 @@ impl Placed {
         Self {
             blob,
             inline,
+            inline_bytes: Vec::new(),
             blocks,
             start: 0,
         }
     }
 
-    /// The bytes that go behind each inode of this content.
-    fn inline_bytes(&self) -> &[u8] {
-        let Some(len) = self.inline else { return &[] };
+    /// Reads what goes behind inodes.
+    fn read_inline(&mut self) -> Result<(), DamagedObject> {
+        let Some(len) = self.inline else {
+            return Ok(());
+        };
         let data = self.blob.data();
-        let block = data
-            .get(data.len().saturating_sub(BLOCK as usize)..)
-            .unwrap_or_default();
+        let block = data.range(data.len().saturating_sub(BLOCK64)..data.len())?;
         let compressed = self
             .blob
             .chunks()
@@ -215,7 +231,8 @@ impl Placed {
         } else {
             0..len
         };
-        block.get(range).unwrap_or_default()
+        self.inline_bytes = block.get(range).unwrap_or_default().to_vec();
+        Ok(())
     }
 
     fn extents(&self) -> Vec<Extent> {
@@ -378,7 +395,7 @@ impl Draft<'_> {
                     out.extend_from_slice(own.get(whole..).unwrap_or_default());
                 }
             }
-            Body::Flat { blob } => out.extend_from_slice(blobs[blob].inline_bytes()),
+            Body::Flat { blob } => out.extend_from_slice(&blobs[blob].inline_bytes),
             Body::Compressed { blob } => {
                 let placed = &blobs[blob];
                 out.resize(out.len().next_multiple_of(8), 0);
@@ -392,7 +409,7 @@ impl Draft<'_> {
                 out.extend([algorithm(placed.blob.settings().codec), 0]);
                 let position = self.offset + out.len() as u64;
                 out.extend(index::encode(&placed.extents(), position));
-                out.extend_from_slice(placed.inline_bytes());
+                out.extend_from_slice(&placed.inline_bytes);
             }
         }
         debug_assert_eq!(out.len() as u64, self.head + self.tail);
@@ -601,6 +618,7 @@ impl Plan {
             draft.measure(&blobs);
         }
 
+        blobs.par_iter_mut().try_for_each(Placed::read_inline)?;
         let (algorithms, configurations) = configurations(&blobs);
         let super_end = fmt::SUPER_OFFSET + fmt::SUPER_SIZE as u64 + configurations.len() as u64;
         let mut placer = Placer::new(super_end);
@@ -694,7 +712,7 @@ impl Plan {
             metadata,
             blobs: blobs
                 .into_iter()
-                .map(|placed| (placed.blob, placed.blocks as usize * BLOCK as usize))
+                .map(|placed| (placed.blob, u64::from(placed.blocks) * BLOCK64))
                 .collect(),
             stats,
         })
@@ -703,8 +721,8 @@ impl Plan {
     /// Bytes of the image, a multiple of 4096.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let data: usize = self.blobs.iter().map(|(_, len)| len).sum();
-        (self.metadata.len() + data) as u64
+        let data: u64 = self.blobs.iter().map(|(_, len)| len).sum();
+        self.metadata.len() as u64 + data
     }
 
     /// Where the bytes go.
@@ -715,21 +733,25 @@ impl Plan {
 
     /// The image, piece by piece; each piece is a multiple of 4096 bytes.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
-        std::iter::once(Segment::Metadata(&self.metadata)).chain(self.blobs.iter().map(
-            |(blob, len)| Segment::Blob {
-                blob,
-                bytes: blob.data().get(..*len).unwrap_or_default(),
-            },
-        ))
+        let blobs = self.blobs.iter();
+        std::iter::once(Segment::Metadata(&self.metadata))
+            .chain(blobs.map(|(blob, len)| Segment::Blob { blob, len: *len }))
     }
 
     /// Writes the image from its first byte to its last.
     ///
     /// # Errors
-    /// What `out` returns.
-    pub fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// What `out` returns; stored content that is damaged.
+    pub fn emit(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         for segment in self.segments() {
-            out.write_all(segment.bytes())?;
+            match segment {
+                Segment::Metadata(bytes) => out.write_all(bytes)?,
+                Segment::Blob { blob, len } => {
+                    for piece in pieces(blob.data().len()).take_while(|piece| piece.start < len) {
+                        out.write_all(&blob.data().range(piece.start..piece.end.min(len))?)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ impl<'a> Collector<'a> {
         let node = Node {
             meta: Meta::root(mode),
             kind,
-            origin: Origin::Generated("initrd".into()),
+            origin: Origin::Generated(super::OWN.into()),
         };
         self.out.insert(path, node);
     }

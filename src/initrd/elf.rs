@@ -8,7 +8,7 @@ use object::elf::{
 };
 use object::read::StringTable;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Owner of the notes of <https://uapi-group.org/specifications/specs/elf_dlopen_metadata/>.
 const DLOPEN_OWNER: &[u8] = b"FDO";
@@ -16,7 +16,7 @@ const DLOPEN_OWNER: &[u8] = b"FDO";
 const DLOPEN_TYPE: u32 = 0x407c_0c0a;
 
 /// What one ELF file needs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Elf {
     /// `e_machine`.
     pub machine: u16,
@@ -33,7 +33,7 @@ pub struct Elf {
 }
 
 /// One entry of a `.note.dlopen`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dlopen {
     /// What it is for, in a word.
     #[serde(default)]
@@ -49,7 +49,7 @@ pub struct Dlopen {
 }
 
 /// How much a program depends on a library that it opens by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// It does not work without.

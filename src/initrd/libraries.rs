@@ -3,41 +3,89 @@
 //! There is no `ld.so.cache`; a library is found by the search path of who needs it, or in the
 //! linker's own directories.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
+use blake3::{Hash, Hasher};
 use rayon::prelude::*;
 
 use super::collect::Collector;
+use super::contents::Contents;
 use super::elf::{self, Elf, Priority};
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind as FailureKind};
-use crate::tree::TreePath;
+use crate::store::Memo;
+use crate::tree::{Content, TreePath};
+
+/// How the results of [`close`] are called where they are kept.
+const KIND: &str = "elf-1";
+
+/// What is known of files by the hash of their bytes: of an ELF file what it needs, of others that
+/// they are none.
+type Known = BTreeMap<[u8; 32], Option<Elf>>;
 
 /// Takes the interpreter and the libraries of all ELF files in `to`, and theirs in turn.
-pub(super) fn close(to: &mut Collector<'_>, arch: Arch, features: &[String]) -> Result<()> {
-    loop {
-        let files = to.new_files();
-        if files.is_empty() {
-            return Ok(());
-        }
-        let read: Vec<(TreePath, Vec<u8>, Option<Elf>)> = files
-            .into_par_iter()
-            .filter_map(|path| {
-                let content = to.content(&path)?;
-                Some((path.clone(), content))
-            })
-            .map(|(path, content)| {
-                let bytes = content.read()?.into_owned();
+pub(super) fn close(
+    to: &mut Collector<'_>,
+    arch: Arch,
+    contents: &Contents,
+    memo: &dyn Memo,
+) -> Result<()> {
+    let mut files = to.new_files();
+    let key = key(to, &files);
+    let kept = memo.recall(KIND, &key);
+    let mut known: Known = kept
+        .and_then(|bytes| postcard::from_bytes(&bytes).ok())
+        .unwrap_or_default();
+    let before = known.len();
+    while !files.is_empty() {
+        let ids: Vec<_> = files.par_iter().map(|path| id(to, path)).collect();
+        let unread: Vec<_> = files
+            .par_iter()
+            .zip(&ids)
+            .filter(|(_, id)| !known.contains_key(*id))
+            .map(|(path, id)| {
+                let bytes = match to.content(path) {
+                    Some(content) => content.read()?.into_owned(),
+                    None => Vec::new(),
+                };
                 let elf = elf::parse(&bytes).with_context(|| format!("reading {path}"))?;
-                Ok((path, bytes, elf))
+                Ok((path.clone(), *id, bytes, elf))
             })
             .collect::<Result<_>>()?;
-        for (path, bytes, elf) in read {
+        for (path, id, bytes, elf) in unread {
             to.keep_bytes(&path, bytes);
-            if let Some(elf) = elf {
-                take_needs(to, arch, features, &path, &elf)?;
+            known.insert(id, elf);
+        }
+        for (path, id) in files.iter().zip(ids) {
+            if let Some(Some(elf)) = known.get(&id) {
+                take_needs(to, arch, &contents.dlopen_features, path, elf)?;
             }
         }
+        files = to.new_files();
     }
+    if known.len() > before
+        && let Ok(bytes) = postcard::to_stdvec(&known)
+    {
+        memo.keep(KIND, &key, &bytes);
+    }
+    Ok(())
+}
+
+fn id(to: &Collector<'_>, path: &TreePath) -> [u8; 32] {
+    to.content(path)
+        .map_or([0; 32], |content| *content.id().as_bytes())
+}
+
+/// One for each set of packages: what a profile adds is read every time it changes, and no more.
+fn key(to: &Collector<'_>, files: &[TreePath]) -> Hash {
+    let mut hash = Hasher::new();
+    for path in files {
+        if let Some(Content::Blob(blob)) = to.content(path) {
+            hash.update(blob.hash().as_bytes());
+        }
+    }
+    hash.finalize()
 }
 
 fn take_needs(

@@ -3,14 +3,15 @@
 //! It is assembled from the image's own files, so that both speak with one version. The list of
 //! what to take is data (`profiles/initrd/contents.yaml`); libraries follow from the binaries
 //! ([`libraries`]), modules from their dependencies. The result is a few cpio archives, each in a
-//! zstd frame of its own: the kernel unpacks them one after the other, and they compress in
-//! parallel. What is signed after the rest is settled comes last, in a place of its own
-//! ([`root_hash_signature`]).
+//! zstd frame of its own: the kernel unpacks them one after the other, they compress in parallel, and
+//! those that did not change are taken from the last build ([`groups`]). What is signed after the rest
+//! is settled comes last, in a place of its own ([`root_hash_signature`]).
 
 mod collect;
 mod contents;
 pub mod cpio;
 pub mod elf;
+mod groups;
 mod libraries;
 mod modules;
 mod pack;
@@ -21,24 +22,32 @@ use anyhow::{Context, Result};
 pub use pack::{Segment, list};
 
 use crate::arch::Arch;
-use crate::kernel::{Missing, ModuleIndex};
+use crate::kernel::Missing;
+use crate::kernel::depmod::Modules;
 use crate::stamp::Stamp;
-use crate::tree::{Kind, Tree};
+use crate::store::Memo;
+use crate::tree::Tree;
 use collect::Collector;
 use contents::Contents;
+use groups::Part;
+use pack::Packing;
+
+/// Origin of the files that every initrd has from hullwright itself.
+const OWN: &str = "initrd";
 
 /// zstd level: 19 makes the initrd a tenth smaller and takes about nine times the CPU.
 pub const DEFAULT_LEVEL: i32 = 12;
 
 /// What an initrd is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "a memo shows nothing")]
 pub struct InitrdInput<'a> {
     /// The finished image: all files below `usr`, `/etc` in `usr/share/factory/etc`.
     pub tree: &'a Tree,
     /// Architecture of the image.
     pub arch: Arch,
     /// The image's modules, as [`crate::kernel::depmod::write`] returns them.
-    pub modules: &'a ModuleIndex,
+    pub modules: &'a Modules,
     /// Names of modules to carry, beside those that every initrd has.
     pub wanted_modules: &'a [String],
     /// Whether the hypervisor may add units (systemd-debug-generator).
@@ -47,6 +56,8 @@ pub struct InitrdInput<'a> {
     pub stamp: Stamp,
     /// zstd level, 1 to 19.
     pub level: i32,
+    /// What earlier builds have packed.
+    pub memo: &'a dyn Memo,
 }
 
 /// A finished initrd.
@@ -67,7 +78,7 @@ pub struct Initrd {
 }
 
 /// A path in the initrd.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct InitrdFile {
     /// Path without leading slash; `.` is the root.
     pub path: String,
@@ -86,30 +97,36 @@ pub fn build(input: &InitrdInput<'_>) -> Result<Initrd> {
     contents
         .collect(&mut collector, input.development)
         .context("collecting the initrd's files")?;
-    libraries::close(&mut collector, input.arch, &contents.dlopen_features)
+    libraries::close(&mut collector, input.arch, &contents, input.memo)
         .context("collecting the initrd's libraries")?;
-    let mut tree = collector.finish();
-    let closure =
-        modules::add(&mut tree, input, &contents).context("collecting the initrd's modules")?;
-    let packed = pack::pack(&tree, input.stamp, input.level).context("packing the initrd")?;
-    Ok(Initrd {
-        bytes: packed.bytes,
-        segments: packed.segments,
-        files: tree
-            .iter()
-            .map(|(path, node)| InitrdFile {
-                path: cpio::name_of(path),
-                size: match &node.kind {
-                    Kind::File { content, .. } => content.len(),
-                    Kind::Symlink(target) => target.len() as u64,
-                    _ => 0,
-                },
-            })
-            .collect(),
-        modules: closure.modules,
-        builtin: closure.builtin,
-        missing: closure.missing,
-    })
+    let (lasting, own) = groups::divide(&collector.finish());
+    let packing = Packing {
+        stamp: input.stamp,
+        level: input.level,
+    };
+    let userspace = groups::packed(Part::Userspace, &lasting, packing, input.memo)?;
+    let modules =
+        modules::packed(input, &contents, packing).context("collecting the initrd's modules")?;
+    let own = groups::packed(Part::Profile, &own, packing, input.memo)?;
+    let mut initrd = Initrd {
+        bytes: Vec::with_capacity(
+            userspace.frames.len() + modules.group.frames.len() + own.frames.len(),
+        ),
+        segments: Vec::new(),
+        files: Vec::new(),
+        modules: modules.closure.modules,
+        builtin: modules.closure.builtin,
+        missing: modules.closure.missing,
+    };
+    for group in [userspace, modules.group, own] {
+        initrd.bytes.extend(group.frames);
+        initrd.segments.extend(group.segments);
+        initrd.files.extend(group.files);
+    }
+    // Directories stand in each archive that has something in them.
+    initrd.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    initrd.files.dedup_by(|a, b| a.path == b.path);
+    Ok(initrd)
 }
 
 #[cfg(test)]

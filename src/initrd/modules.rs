@@ -3,21 +3,56 @@
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::InitrdInput;
 use super::contents::Contents;
+use super::groups::{self, Group, Part};
+use super::pack::Packing;
+use super::{InitrdInput, OWN};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::kernel::modules::directory;
 use crate::kernel::{Closure, decompress, depmod, plain_path};
+use crate::store::remember;
 use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
 
-/// Puts the closure of the wanted modules into `tree`, and says which are loaded first.
-pub(super) fn add(
-    tree: &mut Tree,
+/// The modules, packed, and what became of the names that were asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Packed {
+    pub(super) group: Group,
+    pub(super) closure: Closure,
+}
+
+/// Packs the closure of the wanted modules, and says which are loaded first. All of it follows from
+/// the kernel's modules and from the lists of names.
+pub(super) fn packed(
     input: &InitrdInput<'_>,
     contents: &Contents,
-) -> Result<Closure> {
-    let index = input.modules;
+    packing: Packing,
+) -> Result<Packed> {
+    let mut key = blake3::Hasher::new_keyed(input.modules.key().as_bytes());
+    for list in [
+        &contents.load_modules,
+        &contents.load_modules_if_present,
+        input.wanted_modules,
+    ] {
+        key.update(&list.len().to_le_bytes());
+        for name in list {
+            key.update(&name.len().to_le_bytes())
+                .update(name.as_bytes());
+        }
+    }
+    let key = groups::keyed(&key.finalize(), packing);
+    remember(input.memo, "initrd-modules-1", &key, || {
+        let mut tree = Tree::new();
+        let closure = add(&mut tree, input, contents)?;
+        let group = groups::pack(Part::Modules, &tree, packing)?;
+        Ok(Packed { group, closure })
+    })
+}
+
+/// Puts the closure of the wanted modules into `tree`, and says which are loaded first.
+fn add(tree: &mut Tree, input: &InitrdInput<'_>, contents: &Contents) -> Result<Closure> {
+    let index = input.modules.index(input.tree, input.memo)?;
     let always = &contents.load_modules;
     if let Some(missing) = index.closure(always).missing.first() {
         return Err(Failure::new(
@@ -106,6 +141,6 @@ fn file(content: Content) -> Node {
             content,
             link: None,
         },
-        origin: Origin::Generated("initrd".into()),
+        origin: Origin::Generated(OWN.into()),
     }
 }

@@ -8,10 +8,10 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::cpio::{self, Member};
 use crate::stamp::Stamp;
-use crate::tree::Tree;
 
 /// An archive is closed when it reaches this size: a few of them keep all cores busy, and each is
 /// still larger than zstd's window. It is part of the output's identity.
@@ -22,7 +22,7 @@ const UNPACKED_LIMIT: u64 = 2 << 30;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// One archive of an initrd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// Bytes of the archive.
     pub unpacked: u64,
@@ -30,16 +30,18 @@ pub struct Segment {
     pub packed: u64,
 }
 
-#[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) bytes: Vec<u8>,
-    pub(super) segments: Vec<Segment>,
+/// How archives are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packing {
+    /// Time of every file.
+    pub(super) stamp: Stamp,
+    /// zstd level.
+    pub(super) level: i32,
 }
 
-/// Writes `tree` as archives of about [`SEGMENT`] bytes, each in a frame of its own.
-pub(super) fn pack(tree: &Tree, stamp: Stamp, level: i32) -> Result<Packed> {
-    let members = cpio::members(tree, stamp)?;
-    let frames: Vec<(Segment, Vec<u8>)> = cut(&members, SEGMENT)
+/// Writes `members` as archives of about [`SEGMENT`] bytes, each in a frame of its own.
+pub(super) fn pack(members: &[Member<'_>], level: i32) -> Result<(Vec<Segment>, Vec<u8>)> {
+    let frames: Vec<(Segment, Vec<u8>)> = cut(members, SEGMENT)
         .into_par_iter()
         .map(|members| {
             let archive = cpio::write(members)?;
@@ -52,10 +54,7 @@ pub(super) fn pack(tree: &Tree, stamp: Stamp, level: i32) -> Result<Packed> {
         })
         .collect::<Result<_>>()?;
     let (segments, frames): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
-    Ok(Packed {
-        bytes: frames.concat(),
-        segments,
-    })
+    Ok((segments, frames.concat()))
 }
 
 fn compress(archive: &[u8], level: i32) -> Result<Vec<u8>> {
@@ -139,7 +138,7 @@ pub fn list(bytes: &[u8], mut each: impl FnMut(&cpio::Entry<'_>) -> Result<()>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, LinkGroup, Meta, Node, Origin, TreePath};
+    use crate::tree::{Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
     use proptest::prelude::*;
 
     fn tree(links: bool) -> Tree {
@@ -163,7 +162,7 @@ mod tests {
     fn archives_are_cut_by_size_but_not_between_names_of_one_inode() {
         for (links, wanted) in [(false, vec![5, 4, 4, 4, 4, 1]), (true, vec![5, 11, 4, 2])] {
             let tree = tree(links);
-            let members = cpio::members(&tree, Stamp::from_seconds(0)).unwrap();
+            let members = cpio::members(&tree, Stamp::from_seconds(0), 1).unwrap();
             let lens: Vec<_> = cut(&members, 1600).iter().map(|run| run.len()).collect();
             assert_eq!(lens, wanted, "links {links}");
         }
@@ -172,7 +171,7 @@ mod tests {
     #[test]
     fn an_initrd_of_several_archives_reads_as_one() {
         let tree = tree(false);
-        let members = cpio::members(&tree, Stamp::from_seconds(9)).unwrap();
+        let members = cpio::members(&tree, Stamp::from_seconds(9), 1).unwrap();
         let mut bytes = Vec::new();
         for run in cut(&members, 1600) {
             bytes.extend(compress(&cpio::write(run).unwrap(), 3).unwrap());
@@ -193,15 +192,13 @@ mod tests {
     #[test]
     fn the_same_tree_gives_the_same_bytes_on_one_thread_and_on_many() {
         let tree = tree(true);
-        let many = pack(&tree, Stamp::from_seconds(1), 3).unwrap().bytes;
+        let members = cpio::members(&tree, Stamp::from_seconds(1), 1).unwrap();
+        let many = pack(&members, 3).unwrap().1;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
             .unwrap();
-        let one = pool
-            .install(|| pack(&tree, Stamp::from_seconds(1), 3))
-            .unwrap()
-            .bytes;
+        let one = pool.install(|| pack(&members, 3)).unwrap().1;
         assert_eq!(many, one);
     }
 
@@ -211,7 +208,9 @@ mod tests {
             flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
             cut_at in any::<proptest::sample::Index>(),
         ) {
-            let mut bytes = pack(&tree(false), Stamp::from_seconds(1), 1).unwrap().bytes;
+            let tree = tree(false);
+            let members = cpio::members(&tree, Stamp::from_seconds(1), 1).unwrap();
+            let mut bytes = pack(&members, 1).unwrap().1;
             for (at, byte) in flips {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;

@@ -42,7 +42,7 @@ pub fn segment(p7s: Option<&[u8]>) -> Result<[u8; SIZE]> {
         },
     );
     // No time, so that whoever signs again needs none.
-    let archive = cpio::write(&cpio::members(&tree, Stamp::from_seconds(0))?)?;
+    let archive = cpio::write(&cpio::members(&tree, Stamp::from_seconds(0), 1)?)?;
     let mut out = [0; SIZE];
     out.get_mut(..archive.len())
         .ok_or_else(|| {

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::failure::{Kind as FailureKind, kind_of};
-use crate::kernel::Sources;
-use crate::tree::{Meta, Node, Origin, TreePath};
+use crate::kernel::{ModuleIndex, Sources};
+use crate::store::Forgetful;
+use crate::tree::{Kind, Meta, Node, Origin, TreePath};
 
 /// An image that has everything that the list demands, none of it a real program.
 fn image() -> Tree {
@@ -37,11 +38,12 @@ fn built(tree: &Tree, modules: &ModuleIndex, development: bool) -> Result<Initrd
     build(&InitrdInput {
         tree,
         arch: Arch::X86_64,
-        modules,
+        modules: &modules.clone().into(),
         wanted_modules: &["nvme".to_owned(), "virtio_blk".to_owned()],
         development,
         stamp: Stamp::from_seconds(1_700_000_000),
         level: 1,
+        memo: &Forgetful,
     })
 }
 

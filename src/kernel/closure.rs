@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{module_name, normal_alias};
 use super::order::ModuleIndex;
 use crate::words::nearest_few;
 
 /// The answer to a list of module names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Closure {
     /// Files of modules, relative to `usr/lib/modules/VERSION`, sorted.
     pub modules: Vec<String>,
@@ -19,7 +21,7 @@ pub struct Closure {
 }
 
 /// A name that this kernel does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// The name, as asked for.
     pub name: String,

@@ -4,31 +4,97 @@
 //! and other tools the text.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use blake3::Hash;
+use serde::{Deserialize, Serialize};
 
 use super::index::Builder;
 use super::modules::{directory, scan};
 use super::names::{module_name, normal_alias, symbol_order};
 use super::order::{ModuleIndex, Sources, builtin_aliases, lines};
-use crate::tree::{Kind, Meta, Node, Origin, Tree, TreePath};
+use crate::store::{Memo, remember};
+use crate::tree::{Kind, Meta, Node, Origin, Tree, fingerprint};
 
-/// Scans the modules of kernel `version`, puts all of depmod's files beside them, and returns the
-/// index for closures.
+/// The modules of an image whose indices are written. What they say of themselves is read where
+/// somebody asks, and not where all answers are kept.
+#[derive(Debug)]
+pub struct Modules {
+    version: String,
+    key: Hash,
+    index: OnceLock<ModuleIndex>,
+}
+
+impl Modules {
+    /// The kernel's version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The hash of all module files and of what lies beside them.
+    #[must_use]
+    pub const fn key(&self) -> &Hash {
+        &self.key
+    }
+
+    /// The index, from the modules of `tree`.
+    ///
+    /// # Errors
+    /// A module that cannot be read, or modules that depend on each other in a circle.
+    pub fn index(&self, tree: &Tree, memo: &dyn Memo) -> Result<&ModuleIndex> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = load(tree, &self.version, &self.key, memo)?;
+        Ok(self.index.get_or_init(|| index))
+    }
+}
+
+impl From<ModuleIndex> for Modules {
+    /// Of an index that was made elsewhere; its key is none that a tree has.
+    fn from(index: ModuleIndex) -> Self {
+        Self {
+            version: index.version.clone(),
+            key: blake3::hash(b""),
+            index: index.into(),
+        }
+    }
+}
+
+/// The hash of the module files of kernel `version`, with those that links lead to.
+fn key(tree: &Tree, version: &str) -> Result<Hash> {
+    let dir = directory(version)?;
+    let linked = tree.below(&dir).filter_map(|(path, node)| match node.kind {
+        Kind::Symlink(_) => {
+            let target = tree.resolve(path)?;
+            Some((path, tree.get(&target)?))
+        }
+        _ => None,
+    });
+    Ok(fingerprint("modules", tree.below(&dir).chain(linked)))
+}
+
+/// Puts depmod's files beside the modules of kernel `version`.
 ///
 /// # Errors
 /// A module that cannot be read, or modules that depend on each other in a circle.
-pub fn write(tree: &mut Tree, version: &str) -> Result<ModuleIndex> {
-    let index = load(tree, version)?;
-    insert(&index, tree, |_| true)?;
-    Ok(index)
+pub fn write(tree: &mut Tree, version: &str, memo: &dyn Memo) -> Result<Modules> {
+    let modules = Modules {
+        version: version.to_owned(),
+        key: key(tree, version)?,
+        index: OnceLock::new(),
+    };
+    let files = remember(memo, "depmod-1", &modules.key, || {
+        files(modules.index(tree, memo)?)
+    })?;
+    put(files, tree, version)?;
+    Ok(modules)
 }
 
 /// Scans the modules of kernel `version` and changes nothing.
-///
-/// # Errors
-/// As [`write`].
-pub fn load(tree: &Tree, version: &str) -> Result<ModuleIndex> {
+fn load(tree: &Tree, version: &str, key: &Hash, memo: &dyn Memo) -> Result<ModuleIndex> {
     let dir = directory(version)?;
     let source = |name: &str| -> Result<Vec<u8>> {
         match tree.get(&dir.join(name)?).and_then(Node::content) {
@@ -41,7 +107,8 @@ pub fn load(tree: &Tree, version: &str) -> Result<ModuleIndex> {
         builtin: source("modules.builtin")?,
         builtin_modinfo: source("modules.builtin.modinfo")?,
     };
-    ModuleIndex::new(version, scan(tree, version)?, sources)
+    let modules = remember(memo, "modules-1", key, || scan(tree, version))?;
+    ModuleIndex::new(version, modules, sources)
 }
 
 /// Puts those of depmod's files that `wanted` names into `tree`.
@@ -49,8 +116,14 @@ pub fn load(tree: &Tree, version: &str) -> Result<ModuleIndex> {
 /// # Errors
 /// As [`files`].
 pub fn insert(index: &ModuleIndex, tree: &mut Tree, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let dir: TreePath = directory(index.version())?;
-    for (name, bytes) in files(index)?.into_iter().filter(|(name, _)| wanted(name)) {
+    let mut files = files(index)?;
+    files.retain(|file| wanted(&file.name));
+    put(files, tree, index.version())
+}
+
+fn put(files: Vec<IndexFile>, tree: &mut Tree, version: &str) -> Result<()> {
+    let dir = directory(version)?;
+    for IndexFile { name, bytes } in files {
         tree.insert(
             dir.join(name)?,
             Node {
@@ -66,11 +139,21 @@ pub fn insert(index: &ModuleIndex, tree: &mut Tree, wanted: impl Fn(&str) -> boo
     Ok(())
 }
 
-/// All files that depmod writes, by name.
+/// One of depmod's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFile {
+    /// Its name, below the directory of modules.
+    pub name: String,
+    /// Its bytes.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// All files that depmod writes.
 ///
 /// # Errors
 /// Names that the binary index cannot hold.
-pub fn files(index: &ModuleIndex) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub fn files(index: &ModuleIndex) -> Result<Vec<IndexFile>> {
     let files = [
         ("modules.dep", deps(index).into_bytes()),
         ("modules.dep.bin", deps_bin(index)?),
@@ -84,7 +167,13 @@ pub fn files(index: &ModuleIndex) -> Result<Vec<(&'static str, Vec<u8>)>> {
         ("modules.builtin.alias.bin", builtin_alias_bin(index)?),
         ("modules.devname", devnames(index).into_bytes()),
     ];
-    Ok(files.into())
+    Ok(files
+        .into_iter()
+        .map(|(name, bytes)| IndexFile {
+            name: name.to_owned(),
+            bytes,
+        })
+        .collect())
 }
 
 fn dep_line(index: &ModuleIndex, at: usize) -> String {
@@ -278,8 +367,8 @@ mod tests {
         let index = ModuleIndex::new("6", modules, Sources::default()).unwrap();
         let files = files(&index).unwrap();
         let text = |name: &str| {
-            let (_, bytes) = files.iter().find(|(own, _)| *own == name).unwrap();
-            String::from_utf8(bytes.clone()).unwrap()
+            let file = files.iter().find(|file| file.name == name).unwrap();
+            String::from_utf8(file.bytes.clone()).unwrap()
         };
         assert_eq!(text("modules.dep"), "kernel/tun.ko.xz:\n");
         assert!(text("modules.devname").ends_with("\ntun net/tun c10:200\n"));

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use anyhow::Context as _;
 
 use super::ar::{self, ArError, Tarball};
 use super::control::{self, ControlError};
@@ -52,6 +50,29 @@ pub enum DebError {
         /// Cause.
         source: std::io::Error,
     },
+}
+
+/// A package that was there when it was looked for, and no longer is: another process made room in
+/// the cache. It can be fetched again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} of {name} is gone", path.display())]
+pub struct Vanished {
+    /// Where it was.
+    pub path: PathBuf,
+    /// The package.
+    pub name: String,
+}
+
+impl Vanished {
+    /// `error`, or what it means for the file of a package.
+    pub(super) fn or(error: std::io::Error, path: &Path, id: &DebId) -> anyhow::Error {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let (path, name) = (path.to_owned(), id.name.clone());
+            return Self { path, name }.into();
+        }
+        let context = format!("reading {} of {}", path.display(), id.name);
+        anyhow::Error::new(error).context(context)
+    }
 }
 
 /// Which package a `.deb` is expected to be; from the lock.
@@ -296,8 +317,15 @@ fn compile_content(data: &mut Data<'_>, size: u64, settings: &CodecSettings) -> 
 /// A file that can't be read, and every [`DebError`] as a [`Failure`] of [`Kind::Archive`] that
 /// names the package and the member.
 pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Result<PackageObject> {
-    let file =
-        read_file(path).with_context(|| format!("reading {} of {}", path.display(), id.name))?;
+    let file = match read_file(path) {
+        Ok(file) => file,
+        Err(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => return Err(Vanished::or(error, path, id)),
+            Err(error) => {
+                return Err(error.context(format!("reading {} of {}", path.display(), id.name)));
+            }
+        },
+    };
     let failure = |message: String| {
         let context = format!("{} {} ({})", id.name, id.version, path.display());
         Failure::new(Kind::Archive, format!("package {context}: {message}"))
@@ -317,6 +345,12 @@ pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Res
              or leave the package out",
         )
     })?;
+    check_control(&object, id)?;
+    Ok(object)
+}
+
+/// Refuses a package that says it is another than the lock does.
+pub(super) fn check_control(object: &PackageObject, id: &DebId) -> anyhow::Result<()> {
     let control = &object.control;
     for (field, found, wanted) in [
         ("Package", &control.name, &id.name),
@@ -324,14 +358,19 @@ pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Res
         ("Architecture", &control.architecture, &id.architecture),
     ] {
         if found != wanted {
-            return Err(failure(format!(
-                "its control file says `{field}: {found}`, but the lock says `{wanted}`"
-            ))
+            return Err(Failure::new(
+                Kind::Archive,
+                format!(
+                    "package {} {} ({}): its control file says `{field}: {found}`, but the lock \
+                     says `{wanted}`",
+                    id.name, id.version, id.sha256
+                ),
+            )
             .hint("renew the lock with `hullwright lock`")
             .into());
         }
     }
-    Ok(object)
+    Ok(())
 }
 
 pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {

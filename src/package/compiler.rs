@@ -5,20 +5,26 @@
 //! pool, the pool never waits for a worker, so that nothing can wait for itself. A package is begun
 //! only when its estimate fits into what is left of [`COMPILE_MEMORY`], or when it is alone.
 //!
+//! With a store, each object is kept there, and its content is read from there from then on: memory
+//! holds what is under way, and not what is done.
+//!
 //! The pool is rayon's global one, and so is the number of threads.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::compile::{DebId, compile};
+use super::compile::{DebId, Vanished, compile};
 use super::limits::{COMPILE_FACTOR, COMPILE_MEMORY, COMPILE_OVERHEAD};
 use super::object::PackageObject;
+use super::stored;
 use crate::erofs::CodecSettings;
 use crate::report::Progress;
 use crate::report::progress::Stage;
+use crate::store::Store;
 
 struct Job {
     index: usize,
@@ -64,6 +70,9 @@ impl State {
 
 struct Shared {
     settings: CodecSettings,
+    store: Option<Store>,
+    /// Objects could not be kept, and it was said.
+    refused: AtomicBool,
     stage: Stage,
     state: Mutex<State>,
     changed: Condvar,
@@ -97,7 +106,7 @@ impl Shared {
             self.stage.item(&job.id.name);
             // A worker that died would leave the others waiting for the memory it has taken.
             let result = catch_unwind(AssertUnwindSafe(|| {
-                compile(&job.path, &job.id, &self.settings)
+                compile(&job.path, &job.id, &self.settings).map(|object| self.keep(&job.id, object))
             }))
             .unwrap_or_else(|_| Err(anyhow::anyhow!("compiling {} panicked", job.id.name)));
             self.stage.add(job.size);
@@ -117,6 +126,25 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The object as it is in the store. Where it can't be kept it stays in memory: a full disk
+    /// under the cache costs the next build time, and this one nothing.
+    fn keep(&self, id: &DebId, object: PackageObject) -> PackageObject {
+        let Some(store) = self.store.as_ref() else {
+            return object;
+        };
+        if self.refused.load(Ordering::Relaxed) {
+            return object;
+        }
+        stored::keep(store, id, &self.settings, &object).unwrap_or_else(|error| {
+            if !self.refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!("compiled packages are not kept in the cache: {error:#}");
+            }
+            object
+        })
+    }
+}
+
 /// Compiles packages as they come in. Submit from any thread, then [`Compiler::finish`].
 pub struct Compiler {
     shared: Arc<Shared>,
@@ -132,19 +160,22 @@ impl std::fmt::Debug for Compiler {
 }
 
 impl Compiler {
-    /// Starts as many workers as rayon's pool has threads. `total` is the size of all packages, for
+    /// Starts as many workers as rayon's pool has threads. Objects are kept in `store`. `total` is the size of all packages, for
     /// the progress display, where it is known.
     ///
     /// # Errors
     /// The machine refuses to start a thread.
     pub fn new(
         settings: CodecSettings,
+        store: Option<&Store>,
         progress: &Progress,
         total: Option<u64>,
     ) -> anyhow::Result<Self> {
         let mut compiler = Self {
             shared: Arc::new(Shared {
                 settings,
+                store: store.cloned(),
+                refused: AtomicBool::new(false),
                 stage: progress.stage("compile", total),
                 state: Mutex::default(),
                 changed: Condvar::new(),
@@ -166,9 +197,8 @@ impl Compiler {
     /// # Errors
     /// The file can't be examined.
     pub fn submit(&self, index: usize, id: DebId, path: &Path) -> anyhow::Result<()> {
-        use anyhow::Context as _;
         let size = std::fs::metadata(path)
-            .with_context(|| format!("reading {} of {}", path.display(), id.name))?
+            .map_err(|error| Vanished::or(error, path, &id))?
             .len();
         let mut state = self.shared.lock();
         state.submitted += 1;
@@ -244,7 +274,7 @@ pub fn compile_all(
     settings: CodecSettings,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Arc<PackageObject>>> {
-    let compiler = Compiler::new(settings, progress, None)?;
+    let compiler = Compiler::new(settings, None, progress, None)?;
     for (index, (id, path)) in debs.iter().enumerate() {
         compiler.submit(index, id.clone(), path)?;
     }

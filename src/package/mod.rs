@@ -2,7 +2,8 @@
 //!
 //! [`compile`] reads the container ([`ar`]), decompresses its two archives ([`decompress`]), walks
 //! them ([`tarball`], [`pax`], [`control`]) and compiles each file's content into a blob.
-//! [`Compiler`] does so for many packages at once. Everything is bounded by [`limits`]. Maintainer
+//! [`Compiler`] does so for many packages at once, and keeps the objects in the cache, where
+//! [`stored`] finds them. Everything is bounded by [`limits`]. Maintainer
 //! scripts are not even read.
 
 pub mod ar;
@@ -14,7 +15,7 @@ pub mod extract;
 pub mod limits;
 mod object;
 pub mod pax;
-mod shared;
+mod stored;
 pub mod tarball;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,7 +23,9 @@ pub(crate) mod testing;
 mod tests;
 mod xz;
 
-pub use compile::{DebError, DebId, compile, control_text, fuzz_parse, parse, parse_within};
+pub use compile::{
+    DebError, DebId, Vanished, compile, control_text, fuzz_parse, parse, parse_within,
+};
 pub use compiler::{Compiler, compile_all};
 pub use object::{Control, Entry, EntryKind, PackageObject};
-pub use shared::SharedObjects;
+pub use stored::{keep, stored};

@@ -313,6 +313,107 @@ fn many_packages_come_back_in_the_order_they_were_submitted() {
     assert!(compile_all(&[], SETTINGS, &progress).unwrap().is_empty());
 }
 
+#[test]
+fn a_stored_object_is_the_one_that_was_compiled_and_damage_makes_it_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = crate::store::Store::open(&dir.path().join("cache")).unwrap();
+    let big: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut null = item(tar::EntryType::Char, "./dev/null", "", b"");
+    null.header.set_device_major(1).unwrap();
+    null.header.set_device_minor(3).unwrap();
+    let items = [
+        dir_item(),
+        file("./usr/bin/su", b"root").mode(0o104_755).owner(0, 42),
+        hardlink("./usr/bin/su2", "./usr/bin/su"),
+        symlink("./usr/bin/sh", "../lib//x"),
+        file("./big", &big),
+        file("./empty", b""),
+        null,
+        item(tar::EntryType::Fifo, "./pipe", "", b""),
+    ];
+    let bytes = deb("x", "1", "Replaces: y\n", &items);
+    let path = dir.path().join("x.deb");
+    std::fs::write(&path, &bytes).unwrap();
+    let id = DebId {
+        name: "x".into(),
+        version: "1".into(),
+        architecture: "amd64".into(),
+        sha256: Sha256::of(&bytes),
+    };
+    let progress = crate::report::Progress::quiet();
+    let build = || {
+        let compiler = Compiler::new(SETTINGS, Some(&store), &progress, None).unwrap();
+        compiler.submit(0, id.clone(), &path).unwrap();
+        compiler.finish().unwrap().remove(0)
+    };
+    let contents = |object: &PackageObject| -> Vec<_> {
+        let blobs = object.entries.iter().filter_map(|entry| match &entry.kind {
+            EntryKind::File(blob) => Some(blob),
+            _ => None,
+        });
+        blobs
+            .map(|blob| {
+                (
+                    blob.read().unwrap(),
+                    blob.data().read().unwrap().into_owned(),
+                )
+            })
+            .collect()
+    };
+    let fresh = compile(&path, &id, &SETTINGS).unwrap();
+    assert!(stored(&store, &id, &SETTINGS).unwrap().is_none());
+    let kept = build();
+    let found = stored(&store, &id, &SETTINGS).unwrap().unwrap();
+    for object in [&*kept, &found] {
+        assert_eq!(format!("{object:?}"), format!("{fresh:?}"));
+        assert_eq!(contents(object), contents(&fresh));
+    }
+    let other = crate::erofs::CodecSettings {
+        level: SETTINGS.level + 1,
+        ..SETTINGS
+    };
+    assert!(stored(&store, &id, &other).unwrap().is_none());
+
+    store.settle();
+    let mut files = walk(&store.folder("objects"));
+    let file = files.pop().unwrap();
+    assert!(files.is_empty());
+    let mut damaged = std::fs::read(&file).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    let found = stored(&store, &id, &SETTINGS).unwrap().unwrap();
+    let blobs = found.entries.iter().filter_map(|entry| match &entry.kind {
+        EntryKind::File(blob) => Some(blob.read()),
+        _ => None,
+    });
+    let errors: Vec<_> = blobs.filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1);
+    let text = errors[0].to_string();
+    assert!(text.contains("the object of x 1 in "), "{text}");
+    assert_eq!(store.discard_damaged(), 1);
+    assert!(stored(&store, &id, &SETTINGS).unwrap().is_none());
+    assert_eq!(contents(&build()), contents(&fresh));
+
+    std::fs::remove_file(&path).unwrap();
+    let error = compile(&path, &id, &SETTINGS).unwrap_err();
+    assert!(error.is::<Vanished>(), "{error:#}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let paths = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                walk(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -377,6 +377,17 @@ fn main_target(reference: &str) -> Result<Target> {
     );
     if Path::new(&format!("{reference}.yaml")).exists() {
         failure = failure.hint(format!("for the file here, write `./{reference}.yaml`"));
+    } else if embedded::board(reference).is_some() {
+        let line = format!("board: {reference}");
+        let made: Vec<_> = embedded::PROFILES
+            .iter()
+            .filter(|(_, text)| text.lines().any(|own| own == line))
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        failure = failure.hint(format!(
+            "it is a board; profiles for it say `{line}`, as {} does",
+            made.join(" and ")
+        ));
     } else if let Some(near) = nearest(reference, embedded::names()) {
         failure = failure.hint(format!("did you mean `{near}`?"));
     }

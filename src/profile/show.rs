@@ -104,6 +104,12 @@ impl Loaded {
         Sha256::of(json.to_string().as_bytes())
     }
 
+    /// Everything that the merged profile says, as text: what two equal builds have in common.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        format!("{} {}", self.stem, self.json())
+    }
+
     /// The typed profile as JSON, keys in the order of the schema.
     fn json(&self) -> Json {
         // Serialising plain structs to a value has no way to fail.

@@ -5,6 +5,8 @@
 //!       partial/SHA256        a download under way or cut off; holds an flock(2) while it is written
 //!       indices/SHA256.vN     Packages indices in compact form, by the hash of the original
 //!       releases/KEY          the last InRelease that verified, by base URL and suite
+//!       objects/aa/KEY        compiled packages, in a format of their own ([`format`])
+//!       derived/aa/KEY.KIND   other results that are worth keeping, in the same format
 //!       tmp/PID-N             being written; holds an flock(2) for as long as its writer lives
 //! ```
 //!
@@ -12,26 +14,60 @@
 //! disk, so presence means "verified", a killed process leaves at most a temporary file, and any
 //! number of processes may share one cache.
 
+mod age;
+mod derived;
 mod failure;
+mod keeper;
+pub mod memo;
+mod object;
+mod objects;
 mod temp;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use sha2::Digest as _;
 
 use crate::digest::Sha256;
 
+pub use derived::decode;
 pub use failure::environment;
+pub use memo::{Forgetful, Memo, remember};
+pub use object::{DamageList, DamagedObject, NewData, ObjectFile, StoredData, format};
+pub use objects::{PACKAGE, key_of};
 pub use temp::Temp;
+
+/// Folders of a cache.
+const FOLDERS: [&str; 7] = [
+    "downloads",
+    "partial",
+    "indices",
+    "releases",
+    "objects",
+    "derived",
+    "tmp",
+];
 
 /// A cache directory. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Store {
-    root: Arc<PathBuf>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    /// Objects that were found to be damaged.
+    damage: Arc<DamageList>,
+    /// Objects are read whole before they are handed out.
+    distrust: AtomicBool,
+    /// Something was written.
+    written: AtomicBool,
+    keeper: keeper::Keeper,
 }
 
 impl Store {
@@ -41,9 +77,15 @@ impl Store {
     /// The directory cannot be made (kind [`Environment`](crate::failure::Kind::Environment)).
     pub fn open(dir: &Path) -> Result<Self> {
         let store = Self {
-            root: Arc::new(dir.to_path_buf()),
+            inner: Arc::new(Inner {
+                root: dir.to_path_buf(),
+                damage: Arc::default(),
+                distrust: AtomicBool::new(false),
+                written: AtomicBool::new(false),
+                keeper: keeper::Keeper::default(),
+            }),
         };
-        for folder in ["downloads", "partial", "indices", "releases", "tmp"] {
+        for folder in FOLDERS {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(|e| {
                 let failure = environment("making the folder", &path, &e);
@@ -61,13 +103,13 @@ impl Store {
     /// The cache directory.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.inner.root
     }
 
     /// A folder of the cache.
     #[must_use]
     pub fn folder(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        self.inner.root.join(name)
     }
 
     /// Where content of that hash is or will be.

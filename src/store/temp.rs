@@ -81,6 +81,17 @@ impl Temp {
     pub fn persist(self, to: &Path) -> Result<()> {
         sync_and_rename(&self.file, &self.path, to)
     }
+
+    /// Gives the file its name at once, for content that checks itself: after a crash it may be
+    /// anything.
+    ///
+    /// # Errors
+    /// The machine's, naming the path.
+    pub fn rename(self, to: &Path) -> Result<()> {
+        make_folder(to)?;
+        fs::rename(&self.path, to).map_err(|e| environment("renaming to", to, &e))?;
+        Ok(())
+    }
 }
 
 impl Drop for Temp {
@@ -90,11 +101,16 @@ impl Drop for Temp {
     }
 }
 
-/// Syncs `file`, whose name is `from`, makes the folder of `to` and renames it there.
-pub(super) fn sync_and_rename(file: &File, from: &Path, to: &Path) -> Result<()> {
-    if let Some(folder) = to.parent() {
+fn make_folder(of: &Path) -> Result<()> {
+    if let Some(folder) = of.parent() {
         fs::create_dir_all(folder).map_err(|e| environment("making the folder", folder, &e))?;
     }
+    Ok(())
+}
+
+/// Syncs `file`, whose name is `from`, makes the folder of `to` and renames it there.
+pub(super) fn sync_and_rename(file: &File, from: &Path, to: &Path) -> Result<()> {
+    make_folder(to)?;
     file.sync_data()
         .map_err(|e| environment("syncing", from, &e))?;
     fs::rename(from, to).map_err(|e| environment("renaming to", to, &e))?;

@@ -86,3 +86,126 @@ fn a_full_disk_is_told_with_the_path_and_a_way_out() {
     assert!(failure.message.contains("/dev/full"));
     assert!(failure.hints[0].contains("HULLWRIGHT_CACHE"));
 }
+
+fn flip_last_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_object_is_there_at_once_and_has_its_name_when_the_store_has_settled() {
+    let (_dir, store) = store();
+    let key = key_of(&[b"a"]);
+    assert!(store.object(PACKAGE, &key, "x").unwrap().is_none());
+    let mut data = NewData::default();
+    let range = data.add(&b"content"[..]);
+    let made = store
+        .keep_object(PACKAGE, &key, "x", b"head", &data)
+        .unwrap();
+    assert_eq!(made.read(range.clone()).unwrap(), b"content");
+    let (found, head) = store.object(PACKAGE, &key, "x").unwrap().unwrap();
+    assert_eq!(found.read(range.clone()).unwrap(), b"content");
+    assert_eq!(head, b"head");
+    store.settle();
+    let path = store.object_path(PACKAGE, &key);
+    assert!(path.is_file());
+    let again = Store::open(store.root()).unwrap();
+    assert!(again.object(PACKAGE, &key, "x").unwrap().is_some());
+    assert!(again.object("other", &key, "x").unwrap().is_none());
+    // Eviction does not disturb who reads.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(found.read(range).unwrap(), b"content");
+    assert!(again.object(PACKAGE, &key, "x").unwrap().is_none());
+    assert!(store.keep_object("no/kind", &key, "x", b"", &data).is_err());
+}
+
+#[test]
+fn a_dropped_store_has_kept_its_objects() {
+    let (_dir, store) = store();
+    let (key, root) = (key_of(&[b"a"]), store.root().to_owned());
+    store
+        .keep_object(PACKAGE, &key, "x", b"head", &NewData::default())
+        .unwrap();
+    let path = store.object_path(PACKAGE, &key);
+    drop(store);
+    assert!(path.is_file());
+    assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 1);
+}
+
+#[test]
+fn results_are_kept_and_damaged_ones_are_missing() {
+    let (_dir, store) = store();
+    let key = key_of(&[b"k", b"l"]);
+    assert_ne!(key, key_of(&[b"kl"]));
+    assert_eq!(store.derived("leaves", &key).unwrap(), None);
+    store.keep_derived("leaves", &key, b"hashes").unwrap();
+    assert_eq!(store.derived("leaves", &key).unwrap().unwrap(), b"hashes");
+    assert_eq!(store.derived("index", &key).unwrap(), None);
+    let path = store.object_path("leaves", &key);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[130] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(store.derived("leaves", &key).unwrap(), None);
+    assert!(!path.exists());
+}
+
+#[test]
+fn blobs_are_read_from_their_files_and_damage_is_told_and_mended() {
+    use crate::erofs::Blob;
+    let (_dir, store) = store();
+    let key = key_of(&[b"pack"]);
+    let plain: Vec<u8> = (0..90_000_u32).flat_map(u32::to_le_bytes).collect();
+    let settings = crate::profile::schema::Root::default().compression;
+    let blob = Blob::compile(&plain, &settings);
+    assert!(store.derived_blob("pack", &key).unwrap().is_none());
+    let kept = store.keep_derived_blob("pack", &key, &blob).unwrap();
+    let found = store.derived_blob("pack", &key).unwrap().unwrap();
+    for stored in [&kept, &found] {
+        assert!(stored.data().stored().is_some());
+        assert_eq!(stored.read().unwrap(), plain);
+        assert_eq!(stored.hash(), blob.hash());
+        assert_eq!(stored.chunks(), blob.chunks());
+        assert_eq!(stored.data().read().unwrap(), blob.data().read().unwrap());
+    }
+    assert_eq!(store.discard_damaged(), 0);
+
+    flip_last_byte(&store.object_path("pack", &key));
+    let found = store.derived_blob("pack", &key).unwrap().unwrap();
+    let error = found.read().unwrap_err();
+    assert!(error.is::<DamagedObject>(), "{error:#}");
+    assert_eq!(store.discard_damaged(), 1);
+    assert!(store.derived_blob("pack", &key).unwrap().is_none());
+
+    // From now on nothing is taken on trust.
+    store.keep_derived_blob("pack", &key, &blob).unwrap();
+    assert!(store.derived_blob("pack", &key).unwrap().is_some());
+    flip_last_byte(&store.object_path("pack", &key));
+    assert!(store.derived_blob("pack", &key).unwrap().is_none());
+}
+
+#[test]
+fn writers_of_the_same_object_agree() {
+    let (_dir, store) = store();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let own = Store::open(store.root()).unwrap();
+                for n in 0..10_u8 {
+                    let key = key_of(&[&[n]]);
+                    let mut data = NewData::default();
+                    data.add(vec![n; 10_000]);
+                    own.keep_object(PACKAGE, &key, "x", b"", &data).unwrap();
+                    own.keep_derived("leaves", &key, &[n; 100]).unwrap();
+                }
+            });
+        }
+    });
+    for n in 0..10_u8 {
+        let key = key_of(&[&[n]]);
+        let (object, _) = store.object(PACKAGE, &key, "x").unwrap().unwrap();
+        object.check().unwrap();
+        assert_eq!(store.derived("leaves", &key).unwrap().unwrap(), [n; 100]);
+    }
+    assert_eq!(fs::read_dir(store.folder("tmp")).unwrap().count(), 1);
+}

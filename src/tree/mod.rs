@@ -5,6 +5,7 @@
 
 pub mod boot_files;
 mod content;
+mod fingerprint;
 pub mod glob;
 mod merge;
 mod path;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use boot_files::BootFiles;
 pub use content::Content;
+pub use fingerprint::fingerprint;
 pub use merge::merge;
 pub use path::{PathError, TreePath};
 pub use prune::{PruneReport, prune};

@@ -50,6 +50,12 @@ pub struct Leaves {
 }
 
 impl Leaves {
+    /// The digest of each block, in order.
+    #[must_use]
+    pub fn digests(&self) -> &[[u8; DIGEST]] {
+        &self.digests
+    }
+
     /// Writes superblock and tree.
     ///
     /// # Errors

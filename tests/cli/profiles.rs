@@ -60,7 +60,17 @@ fn profiles_that_are_not_there() {
     home.write("c.yaml", "extends: contaner-host\n");
     home.write("d/e.yaml", GOOD);
     let mut text = String::new();
-    for reference in ["a.yaml", "c.yaml", "none.yaml", "d", "d/", "qmeu", "b"] {
+    let references = [
+        "a.yaml",
+        "c.yaml",
+        "none.yaml",
+        "d",
+        "d/",
+        "qmeu",
+        "b",
+        "raspberry-pi-4",
+    ];
+    for reference in references {
         let stderr = home.bad(&["check", reference], 2);
         text.push_str(&format!("# {reference}\n{stderr}\n"));
     }

@@ -284,7 +284,7 @@ fn base_profile() -> Vec<u8> {
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let cpio = {
         let tree = tree();
-        let members = initrd::cpio::members(&tree, Stamp::from_seconds(1)).unwrap();
+        let members = initrd::cpio::members(&tree, Stamp::from_seconds(1), 1).unwrap();
         initrd::cpio::write(&members).unwrap()
     };
     let mut index = Builder::new();

@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 use hullwright::archive;
 use hullwright::build::{self, Inputs};
 use hullwright::disk::write::{Extent, disk_hash};
-use hullwright::package::SharedObjects;
 use hullwright::profile::{LoadRequest, load};
 use hullwright::report::Manifest;
 use hullwright::resolve::Lock;
@@ -53,7 +52,6 @@ pub fn usr() -> &'static Tree {
                 archive: &context,
                 trust: &trust,
                 signers: None,
-                shared: &SharedObjects::default(),
                 stamp: lock.stamp,
                 output: &fixture.root.join("never"),
                 sync: false,

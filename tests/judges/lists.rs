@@ -11,7 +11,6 @@ use std::sync::OnceLock;
 use hullwright::archive;
 use hullwright::build::{self, Built, Inputs};
 use hullwright::digest::Sha256;
-use hullwright::package::SharedObjects;
 use hullwright::profile::{LoadRequest, load};
 use hullwright::release::diff::diff;
 use hullwright::release::facts::{EntryKind, Facts};
@@ -55,7 +54,6 @@ fn listed(name: &str, sets: &[&str]) -> Listed {
             archive: &context,
             trust: &trust,
             signers: None,
-            shared: &SharedObjects::default(),
             stamp: Stamp::from_seconds(lock.stamp.seconds()),
             output: &root.join("out"),
             sync: false,

@@ -25,6 +25,7 @@ mod limits;
 mod lists;
 mod release;
 mod releasing;
+mod relink;
 mod reproducible;
 mod signatures;
 mod signers;

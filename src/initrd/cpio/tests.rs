@@ -31,7 +31,7 @@ fn sample() -> Tree {
 }
 
 fn packed(tree: &Tree) -> Vec<u8> {
-    write(&members(tree, Stamp::from_seconds(1_700_000_000)).unwrap()).unwrap()
+    write(&members(tree, Stamp::from_seconds(1_700_000_000), 1).unwrap()).unwrap()
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn entries_come_in_path_order_with_everything_that_the_tree_says() {
 #[test]
 fn an_archive_must_not_end_between_two_names_of_one_inode() {
     let tree = sample();
-    let members = members(&tree, Stamp::from_seconds(0)).unwrap();
+    let members = members(&tree, Stamp::from_seconds(0), 1).unwrap();
     let open: Vec<_> = members.iter().map(|member| member.open).collect();
     assert_eq!(open, [false, false, true, true, true, false, false, false]);
 }
@@ -74,7 +74,7 @@ fn an_archive_must_not_end_between_two_names_of_one_inode() {
 #[test]
 fn lengths_are_known_before_anything_is_written() {
     let tree = sample();
-    let members = members(&tree, Stamp::from_seconds(0)).unwrap();
+    let members = members(&tree, Stamp::from_seconds(0), 1).unwrap();
     let sum: usize = members.iter().map(Member::len).sum();
     assert_eq!(
         write(&members).unwrap().len(),
@@ -84,7 +84,7 @@ fn lengths_are_known_before_anything_is_written() {
 
 #[test]
 fn a_time_that_the_format_cannot_hold_is_an_error() {
-    assert!(members(&sample(), Stamp::from_seconds(1 << 33)).is_err());
+    assert!(members(&sample(), Stamp::from_seconds(1 << 33), 1).is_err());
 }
 
 #[test]

@@ -43,11 +43,11 @@ impl Member<'_> {
     }
 }
 
-/// The entries of `tree` in path order, numbered from 1.
+/// The entries of `tree` in path order, their inodes numbered from `first`.
 ///
 /// # Errors
 /// A file of 4 GiB or more, or a time past the year 2106, which the format cannot hold.
-pub fn members(tree: &Tree, stamp: Stamp) -> Result<Vec<Member<'_>>> {
+pub fn members(tree: &Tree, stamp: Stamp, first: u32) -> Result<Vec<Member<'_>>> {
     let mtime = u32::try_from(stamp.seconds()).context("writing the stamp into a cpio archive")?;
     let mut groups: BTreeMap<LinkGroup, (u32, u32)> = BTreeMap::new();
     let group_of = |kind: &Kind| match kind {
@@ -64,7 +64,7 @@ pub fn members(tree: &Tree, stamp: Stamp) -> Result<Vec<Member<'_>>> {
         .map(|(group, (_, names))| (*group, *names))
         .collect();
     let mut out = Vec::with_capacity(tree.len());
-    for ((path, node), number) in tree.iter().zip(1_u32..) {
+    for ((path, node), number) in tree.iter().zip(first..) {
         let name = name_of(path);
         let (kind, mut data) = match &node.kind {
             Kind::Dir => (DIRECTORY, Data::None),
