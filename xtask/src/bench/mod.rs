@@ -126,3 +126,16 @@ fn write(path: &Path, text: &str) -> Result<()> {
     }
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_a_place_for_every_section() {
+        let document = include_str!("../../../docs/benchmarks.md");
+        for (name, _) in arguments::SECTIONS {
+            assert!(table::fill(document, name, "table").is_some(), "{name}");
+        }
+    }
+}
