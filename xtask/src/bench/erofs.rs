@@ -19,7 +19,7 @@ pub struct Setting {
     /// mkfs.erofs as people run it, too: it searches for outputs of full clusters.
     ordinary: bool,
     /// Not measured unless it is asked for by name.
-    on_demand: bool,
+    pub on_demand: bool,
 }
 
 const fn setting(codec: &'static str, level: u32, kib: u32) -> Setting {

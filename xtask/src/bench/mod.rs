@@ -40,7 +40,9 @@ pub fn run(words: &[&str]) -> Result<()> {
                 println!("{name:<24} {what}");
                 let prefix = format!("{name}/");
                 for group in groups.iter().filter(|group| group.starts_with(&prefix)) {
-                    println!("{group}");
+                    let asked = erofs::groups()
+                        .any(|known| known.on_demand && group.ends_with(&known.name()));
+                    println!("{group}{}", if asked { "  (only when named)" } else { "" });
                 }
             }
         }
