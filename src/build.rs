@@ -261,7 +261,7 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
     let store = &inputs.archive.store;
-    let settings = inputs.loaded.profile.root.compression;
+    let settings = inputs.loaded.profile.root.compression.settings();
     let known: Vec<_> = lock
         .packages
         .par_iter()
