@@ -16,7 +16,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use hullwright::archive::packages;
 use hullwright::digest::Sha256;
-use hullwright::erofs::{Blob, Codec, CodecSettings};
+use hullwright::erofs::{Blob, Codec, CodecSettings, Tails};
 use hullwright::kernel::{ModuleIndex, depmod};
 use hullwright::package::limits::LIMITS;
 use hullwright::package::{self, tarball};
@@ -34,6 +34,7 @@ const fn settings(codec: Codec, level: i32) -> CodecSettings {
         codec,
         level,
         chunk: 256 * KIB as u32,
+        tails: Tails::Own,
     }
 }
 

@@ -35,6 +35,9 @@ enum Command {
     Erofs {
         #[command(flatten)]
         settings: Settings,
+        /// Which files' ends are packed together.
+        #[arg(long, default_value = "image")]
+        packing: Packing,
         /// JSON that says which package each file comes from.
         #[arg(long, value_name = "FILE")]
         origins: Option<PathBuf>,
@@ -125,6 +128,29 @@ enum Codec {
     Lz4hc,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Packing {
+    None,
+    Package,
+    Image,
+}
+
+impl Packing {
+    const fn tails(self) -> erofs::Tails {
+        match self {
+            Self::None => erofs::Tails::Own,
+            Self::Package | Self::Image => erofs::Tails::Packed,
+        }
+    }
+
+    const fn packs(self) -> erofs::PackBy {
+        match self {
+            Self::Package => erofs::PackBy::Package,
+            Self::None | Self::Image => erofs::PackBy::Image,
+        }
+    }
+}
+
 impl Settings {
     const fn codec(self) -> erofs::CodecSettings {
         erofs::CodecSettings {
@@ -135,6 +161,7 @@ impl Settings {
             },
             level: self.level,
             chunk: self.chunk,
+            tails: erofs::Tails::Own,
         }
     }
 }
@@ -171,10 +198,11 @@ fn run(command: Command) -> Result<Value> {
     match command {
         Command::Erofs {
             settings,
+            packing,
             origins,
             tree,
             image,
-        } => write::erofs(settings, origins.as_deref(), &tree, &image),
+        } => write::erofs(settings, packing, origins.as_deref(), &tree, &image),
         Command::Compress { settings, tree } => write::compress(settings, &tree),
         Command::Verity {
             salt,

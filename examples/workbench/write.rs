@@ -14,17 +14,21 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zstd::zstd_safe::CParameter;
 
-use super::Settings;
 use super::tree::{self, Origins};
+use super::{Packing, Settings};
 
 /// Writes the folder `dir` as an image; the file `origins` says which packages its files come from.
 pub fn erofs(
     settings: Settings,
+    packing: Packing,
     origins: Option<&Path>,
     dir: &Path,
     image: &Path,
 ) -> Result<Value> {
-    let settings = settings.codec();
+    let settings = CodecSettings {
+        tails: packing.tails(),
+        ..settings.codec()
+    };
     settings.check()?;
     let origins = match origins {
         Some(path) => tree::origins(path)?,
@@ -36,6 +40,7 @@ pub fn erofs(
         uuid: Uuid::from_u128(0x52ff_4eda_0d33_44cd_8b5d_8854_3bcd_ad8e),
         label: String::new(),
         settings,
+        packs: packing.packs(),
     };
     let plan = Plan::new(&tree, &options)?;
     let writing = || format!("writing {}", image.display());

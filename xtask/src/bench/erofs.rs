@@ -58,7 +58,13 @@ const SETTINGS: &[Setting] = &[
 pub const DEFAULT: Setting = SETTINGS[2];
 
 /// hullwright's cases, with what the workbench is told for each.
-const OURS: &[(&str, &[&str])] = &[("hullwright", &[])];
+const OURS: &[(&str, &[&str])] = &[
+    ("hullwright", &["--packing", "image"]),
+    ("hullwright, packing by package", BY_PACKAGE),
+    ("hullwright, no packing", &["--packing", "none"]),
+];
+
+const BY_PACKAGE: &[&str] = &["--packing", "package"];
 
 const SQUASHFS: &str = "mksquashfs";
 const FIXED: &str = "mkfs.erofs, fixed input";
@@ -90,7 +96,9 @@ impl Setting {
             .args(["--level", &self.level.to_string()])
             .args(["--chunk", &self.bytes().to_string()])
             .args(more);
-        if let Some(origins) = bench.origins()? {
+        if more == BY_PACKAGE
+            && let Some(origins) = bench.origins()?
+        {
             command.arg("--origins").arg(origins);
         }
         command.arg(tree).arg(image);
@@ -214,6 +222,13 @@ impl Setting {
                     first && self.codec == "zstd" && (self == DEFAULT || self.level > 3)
                 }),
             );
+            if !first {
+                add(
+                    format!("{name}: size of {} to that of {}", ours.name, OURS[0].0),
+                    ratio(ours.size(), row(OURS[0].0).and_then(Row::size)),
+                    at_default(Goal::AtMost(1.02)).filter(|_| ours.name == OURS[1].0),
+                );
+            }
             if first && self.codec == "zstd" && self.level > 3 {
                 let cpu = |row: &Row| row.cpu().map(|(_, cpu, _)| cpu);
                 add(
