@@ -122,6 +122,7 @@ impl ArchiveArguments {
             apt: archive::apt::read(Path::new("/etc/apt")),
         };
         let store = Store::open(&environment::cache_dir()?)?;
+        store.set_limit(environment::cache_limit()?);
         let mut context = archive::Context::new(store, mirrors, environment::now());
         context.offline = self.offline;
         context.from.clone_from(&self.from);
@@ -132,6 +133,11 @@ impl ArchiveArguments {
         context.cancel = interrupt::flag();
         Ok(context)
     }
+}
+
+/// A size such as `2 GiB`.
+pub fn size(text: &str) -> Result<u64, String> {
+    crate::profile::parse_size(text).map_err(|expected| format!("expected {expected}"))
 }
 
 /// Whose keys sign: flag, environment, profile, development set.

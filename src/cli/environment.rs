@@ -10,8 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use crate::failure::{Failure, Kind};
-use crate::sign::{DEFAULT_LIMIT, Settings};
+use crate::profile::parse_size;
+use crate::sign::{self, Settings};
 use crate::stamp::Stamp;
+use crate::store::DEFAULT_LIMIT;
 
 fn path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
@@ -25,6 +27,26 @@ fn path(name: &str) -> Option<PathBuf> {
 /// Neither those nor HOME is set.
 pub fn cache_dir() -> Result<PathBuf> {
     place("HULLWRIGHT_CACHE", "XDG_CACHE_HOME", ".cache", "the cache")
+}
+
+/// `HULLWRIGHT_CACHE_LIMIT`, else 10 GiB.
+///
+/// # Errors
+/// It is no size.
+pub fn cache_limit() -> Result<u64> {
+    let Ok(text) = std::env::var("HULLWRIGHT_CACHE_LIMIT") else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    if text.is_empty() {
+        return Ok(DEFAULT_LIMIT);
+    }
+    parse_size(&text).map_err(|expected| {
+        Failure::new(
+            Kind::Usage,
+            format!("HULLWRIGHT_CACHE_LIMIT is `{text}`; expected {expected}"),
+        )
+        .into()
+    })
 }
 
 /// The XDG state folder: where development keys live.
@@ -88,7 +110,7 @@ pub fn passphrase() -> Option<zeroize::Zeroizing<String>> {
 pub fn signer_settings() -> Result<Settings> {
     let text = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
     let limit = match text("HULLWRIGHT_SIGNER_TIMEOUT") {
-        None => DEFAULT_LIMIT,
+        None => sign::DEFAULT_LIMIT,
         Some(text) => text
             .parse()
             .ok()

@@ -49,6 +49,7 @@ impl Fetch {
                     fresh.lock
                 }
             };
+            archive.store.tidy();
             // Packages for all architectures are in several locks, and counted once.
             let taken = match &self.to {
                 Some(folder) => {

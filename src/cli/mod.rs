@@ -4,6 +4,7 @@ mod addon;
 mod arguments;
 mod board;
 mod build;
+mod cache;
 mod check;
 mod completions;
 mod environment;
@@ -83,6 +84,7 @@ enum Command {
     Lock(lock::LockCommand),
     Why(why::Why),
     Fetch(fetch::Fetch),
+    Cache(cache::CacheCommand),
     Init(init::Init),
     Check(check::Check),
     Profile(profile::ProfileCommand),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         }
     };
     trace(arguments.verbose);
+    open_many_files();
     let result = interrupt::install(arguments.json).and_then(|()| {
         rayon::ThreadPoolBuilder::new()
             .num_threads(arguments.threads)
@@ -169,6 +172,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Lock(command) => command.run(context),
         Command::Why(command) => command.run(context),
         Command::Fetch(command) => command.run(context),
+        Command::Cache(command) => command.run(context),
         Command::Init(command) => command.run(context),
         Command::Check(command) => command.run(context),
         Command::Profile(command) => command.run(context),
@@ -178,6 +182,19 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Sign(command) => command.run(context),
         Command::Release(command) => command.run(context),
         Command::Completions(command) => command.run(),
+    }
+}
+
+/// A build has the object of each of its packages open, and some systems begin with 1024 files.
+fn open_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    const ENOUGH: u64 = 16 * 1024;
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
+    if limit.current.is_some_and(|current| current < most) {
+        limit.current = Some(most);
+        // With fewer, profiles with very many packages fail, and say why.
+        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 

@@ -21,8 +21,21 @@ mod tests;
 mod write;
 mod xattr;
 
+use std::collections::BTreeMap;
+
 /// Version of what the compiler of blobs makes from the same input; part of every lock.
 pub const ENCODER_VERSION: u32 = 1;
+
+/// Versions of the codecs, whose change changes bytes.
+#[must_use]
+pub fn codec_versions() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("erofs".into(), ENCODER_VERSION.to_string()),
+        ("zstd".into(), zstd::zstd_safe::version_string().to_owned()),
+        // The version that the crate vendors; it has no function that tells.
+        ("lz4".into(), "1.10.0".into()),
+    ])
+}
 
 pub use blob::{Blob, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
 pub use codec::DecodeError;

@@ -1,9 +1,12 @@
 //! From the bytes of a `.deb` to a [`PackageObject`].
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use anyhow::Context as _;
 
 use super::ar::{self, ArError, Tarball};
 use super::control::{self, ControlError};
@@ -309,7 +312,16 @@ fn compile_content(data: &mut Data<'_>, size: u64, settings: &CodecSettings) -> 
     Blob::compile_reader(data, size, settings).map_err(|error| data.stop(&error))
 }
 
-/// Compiles the `.deb` at `path`.
+/// Compiles the `.deb` at `path`. See [`compile_open`].
+///
+/// # Errors
+/// [`Vanished`], and those of [`compile_open`].
+pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Result<PackageObject> {
+    let file = File::open(path).map_err(|error| Vanished::or(error, path, id))?;
+    compile_open(file, path, id, settings)
+}
+
+/// Compiles the `.deb` that `file` reads, and whose name is or was `path`.
 ///
 /// The file must have the SHA-256 in `id`: downloads are verified while they stream in, but disks
 /// and people can change a cache since.
@@ -317,16 +329,14 @@ fn compile_content(data: &mut Data<'_>, size: u64, settings: &CodecSettings) -> 
 /// # Errors
 /// A file that can't be read, and every [`DebError`] as a [`Failure`] of [`Kind::Archive`] that
 /// names the package and the member.
-pub fn compile(path: &Path, id: &DebId, settings: &CodecSettings) -> anyhow::Result<PackageObject> {
-    let file = match read_file(path) {
-        Ok(file) => file,
-        Err(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => return Err(Vanished::or(error, path, id)),
-            Err(error) => {
-                return Err(error.context(format!("reading {} of {}", path.display(), id.name)));
-            }
-        },
-    };
+pub fn compile_open(
+    file: File,
+    path: &Path,
+    id: &DebId,
+    settings: &CodecSettings,
+) -> anyhow::Result<PackageObject> {
+    let file =
+        read_open(file).with_context(|| format!("reading {} of {}", path.display(), id.name))?;
     let failure = |message: String| {
         let context = format!("{} {} ({})", id.name, id.version, path.display());
         Failure::new(Kind::Archive, format!("package {context}: {message}"))
@@ -375,7 +385,10 @@ pub(super) fn check_control(object: &PackageObject, id: &DebId) -> anyhow::Resul
 }
 
 pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    read_open(File::open(path)?)
+}
+
+fn read_open(mut file: File) -> anyhow::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     if size > LIMITS.deb {
         let limit = LIMITS.deb;

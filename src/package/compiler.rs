@@ -11,13 +11,14 @@
 //! The pool is rayon's global one, and so is the number of threads.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::compile::{DebId, Vanished, compile};
+use super::compile::{DebId, Vanished, compile_open};
 use super::limits::{COMPILE_FACTOR, COMPILE_MEMORY, COMPILE_OVERHEAD};
 use super::object::PackageObject;
 use super::stored;
@@ -29,6 +30,8 @@ use crate::store::Store;
 struct Job {
     index: usize,
     id: DebId,
+    /// Open, so that it can be read even if another process makes room in the cache.
+    file: File,
     path: PathBuf,
     size: u64,
 }
@@ -101,24 +104,32 @@ impl Shared {
                 continue;
             };
             state.under_way += 1;
-            state.memory = state.memory.saturating_add(job.memory());
+            let memory = job.memory();
+            state.memory = state.memory.saturating_add(memory);
             drop(state);
-            self.stage.item(&job.id.name);
+            let Job {
+                index,
+                id,
+                file,
+                path,
+                size,
+            } = job;
+            self.stage.item(&id.name);
             // A worker that died would leave the others waiting for the memory it has taken.
             let result = catch_unwind(AssertUnwindSafe(|| {
-                compile(&job.path, &job.id, &self.settings).map(|object| self.keep(&job.id, object))
+                compile_open(file, &path, &id, &self.settings).map(|object| self.keep(&id, object))
             }))
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("compiling {} panicked", job.id.name)));
-            self.stage.add(job.size);
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("compiling {} panicked", id.name)));
+            self.stage.add(size);
             state = self.lock();
             state.under_way -= 1;
-            state.memory = state.memory.saturating_sub(job.memory());
+            state.memory = state.memory.saturating_sub(memory);
             match result {
                 Ok(object) => {
-                    state.done.insert(job.index, Arc::new(object));
+                    state.done.insert(index, Arc::new(object));
                 }
                 Err(error) => {
-                    state.errors.insert(job.index, error);
+                    state.errors.insert(index, error);
                 }
             }
             self.changed.notify_all();
@@ -195,17 +206,17 @@ impl Compiler {
     /// Hands in the package `id` at `path`, which will stand at `index` of the result. Never waits.
     ///
     /// # Errors
-    /// The file can't be examined.
+    /// The file can't be opened.
     pub fn submit(&self, index: usize, id: DebId, path: &Path) -> anyhow::Result<()> {
-        let size = std::fs::metadata(path)
-            .map_err(|error| Vanished::or(error, path, &id))?
-            .len();
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (size, file) = opened.map_err(|error| Vanished::or(error, path, &id))?;
         let mut state = self.shared.lock();
         state.submitted += 1;
         let path = path.to_owned();
         let job = Job {
             index,
             id,
+            file,
             path,
             size,
         };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::compile::{DebId, check_control};
 use super::object::{Control, Entry, EntryKind, PackageObject};
 use crate::digest::Sha256;
-use crate::erofs::{CodecSettings, ENCODER_VERSION, StoredBlob};
+use crate::erofs::{CodecSettings, StoredBlob};
 use crate::store::{self, DamagedObject, NewData, ObjectFile, Store};
 use crate::tree::{Meta, PathError, TreePath};
 
@@ -55,7 +55,6 @@ enum StoredKind {
 fn key(deb: &Sha256, settings: &CodecSettings) -> Result<blake3::Hash> {
     Ok(store::key_of(&[
         &VERSION.to_le_bytes(),
-        &ENCODER_VERSION.to_le_bytes(),
         &postcard::to_stdvec(settings)?,
         &deb.0,
     ]))
@@ -203,5 +202,56 @@ impl Head {
             },
             entries,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::package::parse;
+    use crate::package::testing::{SETTINGS, deb, dir, file, hardlink, symlink};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn heads_of_others_never_panic(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..9),
+        ) {
+            let items = [
+                dir("./"),
+                file("./a", &[7; 9000]),
+                hardlink("./b", "./a"),
+                symlink("./c", "b"),
+            ];
+            let bytes = deb("x", "1", "", &items);
+            let id = DebId {
+                name: "x".into(),
+                version: "1".into(),
+                architecture: "amd64".into(),
+                sha256: Sha256::of(&bytes),
+            };
+            let object = parse(bytes, id.sha256, &SETTINGS).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            keep(&store, &id, &SETTINGS, &object).unwrap();
+            let key = key(&id.sha256, &SETTINGS).unwrap();
+            let (file, mut head) = store.object(store::PACKAGE, &key, "x").unwrap().unwrap();
+            for (at, value) in flips {
+                let at = at.index(head.len());
+                head[at] ^= value;
+            }
+            if let Ok(object) = store::decode::<Head>(&head).map(|head| head.open(&file))
+                && let Ok(object) = object
+            {
+                for entry in &object.entries {
+                    if let EntryKind::File(blob) = &entry.kind {
+                        let _ = blob.read();
+                    }
+                }
+            }
+        }
     }
 }

@@ -21,7 +21,10 @@ mod table;
 mod typing;
 mod yaml;
 
-pub use checks::{channel as check_channel, os_id as check_os_id, os_version as check_os_version};
+pub use checks::{
+    bytes as parse_size, channel as check_channel, os_id as check_os_id,
+    os_version as check_os_version,
+};
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
 pub use load::{LoadRequest, Loaded, load, parse_bytes};
 pub use reference::reference;

@@ -10,6 +10,7 @@ use super::{Lock, Resolution, solve};
 use crate::arch::Arch;
 use crate::archive::{self, Keyrings, Record};
 use crate::digest::Sha256;
+use crate::erofs::codec_versions;
 use crate::failure::{self, Failure, Kind};
 use crate::package;
 use crate::profile::Loaded;
@@ -24,17 +25,6 @@ pub fn lock_path(loaded: &Loaded) -> PathBuf {
         .as_deref()
         .unwrap_or_else(|| Path::new(""))
         .join(name)
-}
-
-/// Versions of the codecs, whose change changes bytes.
-#[must_use]
-pub fn codecs() -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("erofs".into(), crate::erofs::ENCODER_VERSION.to_string()),
-        ("zstd".into(), zstd::zstd_safe::version_string().to_owned()),
-        // The version that the crate vendors; it has no function that tells.
-        ("lz4".into(), "1.10.0".into()),
-    ])
 }
 
 /// Whether `lock` is for the profile as it is now, local files included.
@@ -75,7 +65,7 @@ pub fn existing(loaded: &Loaded, strict: bool) -> Result<Option<Lock>> {
         return Ok(None);
     };
     if fits(loaded, &lock)? {
-        for (codec, locked, ours) in lock.other_codecs(&codecs()) {
+        for (codec, locked, ours) in lock.other_codecs(&codec_versions()) {
             tracing::warn!(
                 "{} was made with {codec} {locked} and this is {ours}: bytes may differ",
                 path.display()
@@ -222,7 +212,7 @@ pub fn fresh(
         profile: &loaded.profile,
         suites: &suites,
         resolution: &resolution,
-        codecs: codecs(),
+        codecs: codec_versions(),
         files: local
             .into_iter()
             .map(|(name, file)| (name, file.sha256))

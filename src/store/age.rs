@@ -1,18 +1,19 @@
 //! When a file of the cache was last used: its modification time.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::time::ClockId;
 
 /// Uses within this time of each other count as one, so that reading does not keep writing inodes.
 const GRAIN: Duration = Duration::from_secs(3600);
 
-/// Notes that `file` is used. Where that is not allowed it goes earlier than it might.
-pub(super) fn touch(file: &File) {
-    let Ok(modified) = file.metadata().and_then(|data| data.modified()) else {
-        return;
+/// Whether a file that was last noted as `data` says is to be noted as used.
+fn is_due(data: &Metadata) -> bool {
+    let Ok(modified) = data.modified() else {
+        return false;
     };
     // The clock decides what is thrown away first, and never a byte of an image.
     let now = rustix::time::clock_gettime(ClockId::Realtime);
@@ -20,15 +21,30 @@ pub(super) fn touch(file: &File) {
     let used = modified
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    if now.abs_diff(used) < GRAIN {
-        return;
+    now.abs_diff(used) >= GRAIN
+}
+
+const NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+};
+
+/// Notes that `file` is used. Where that is not allowed it goes earlier than it might.
+pub(super) fn touch(file: &File) {
+    if file.metadata().is_ok_and(|data| is_due(&data)) {
+        let _ = rustix::fs::futimens(file, &NOW);
     }
-    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-    let _ = rustix::fs::futimens(
-        file,
-        &Timestamps {
-            last_access: time(UTIME_OMIT),
-            last_modification: time(UTIME_NOW),
-        },
-    );
+}
+
+/// As [`touch`], for a file that is not open.
+pub(super) fn touch_path(path: &Path, data: &Metadata) {
+    if is_due(data) {
+        let _ = rustix::fs::utimensat(CWD, path, &NOW, AtFlags::empty());
+    }
 }

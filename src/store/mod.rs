@@ -15,30 +15,36 @@
 //! number of processes may share one cache.
 
 mod age;
+mod bundle;
+mod check;
 mod derived;
 mod failure;
 mod keeper;
 pub mod memo;
 mod object;
 mod objects;
+mod room;
 mod temp;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Result;
 use sha2::Digest as _;
 
 use crate::digest::Sha256;
 
+pub use bundle::Imported;
+pub use check::Verified;
 pub use derived::decode;
 pub use failure::environment;
 pub use memo::{Forgetful, Memo, remember};
 pub use object::{DamageList, DamagedObject, NewData, ObjectFile, StoredData, format};
 pub use objects::{PACKAGE, key_of};
+pub use room::{Amount, DEFAULT_LIMIT, Evicted, Usage};
 pub use temp::Temp;
 
 /// Folders of a cache.
@@ -67,6 +73,8 @@ struct Inner {
     distrust: AtomicBool,
     /// Something was written.
     written: AtomicBool,
+    /// Most bytes that the cache may take.
+    limit: AtomicU64,
     keeper: keeper::Keeper,
 }
 
@@ -82,6 +90,7 @@ impl Store {
                 damage: Arc::default(),
                 distrust: AtomicBool::new(false),
                 written: AtomicBool::new(false),
+                limit: AtomicU64::new(u64::MAX),
                 keeper: keeper::Keeper::default(),
             }),
         };
@@ -125,9 +134,9 @@ impl Store {
     #[must_use]
     pub fn download(&self, sha256: &Sha256) -> Option<PathBuf> {
         let path = self.download_path(sha256);
-        fs::metadata(&path)
-            .is_ok_and(|data| data.is_file())
-            .then_some(path)
+        let data = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        age::touch_path(&path, &data);
+        Some(path)
     }
 
     /// As [`Store::download`]; a file of another size counts as missing, and is removed when it is
@@ -188,6 +197,7 @@ impl Store {
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut temp = self.temp()?;
         temp.write_all(bytes)?;
+        self.wrote();
         temp.persist(path)
     }
 
@@ -198,7 +208,13 @@ impl Store {
     pub(crate) fn adopt(&self, file: &File, from: &Path, sha256: &Sha256) -> Result<PathBuf> {
         let path = self.download_path(sha256);
         temp::sync_and_rename(file, from, &path)?;
+        self.wrote();
         Ok(path)
+    }
+
+    /// Something is new.
+    fn wrote(&self) {
+        self.inner.written.store(true, Ordering::Relaxed);
     }
 }
 

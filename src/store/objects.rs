@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, LazyLock, PoisonError};
 
 use anyhow::Result;
 
 use super::object::format::{KIND_MAX, VERSION};
 use super::object::{self, DamagedObject, NewData, ObjectFile};
 use super::{Store, age, environment};
+use crate::erofs::codec_versions;
 
 /// The kind of compiled packages, which have a folder of their own.
 pub const PACKAGE: &str = "package";
@@ -27,6 +28,20 @@ pub fn key_of(parts: &[&[u8]]) -> blake3::Hash {
     hash.finalize()
 }
 
+/// What objects depend on whatever they are: other codecs, and other releases of the program, may make
+/// other bytes of the same.
+static MAKER: LazyLock<blake3::Hash> = LazyLock::new(|| {
+    let codecs: Vec<String> = codec_versions()
+        .into_iter()
+        .map(|(codec, version)| format!("{codec} {version}"))
+        .collect();
+    key_of(&[
+        &VERSION.to_le_bytes(),
+        env!("CARGO_PKG_VERSION").as_bytes(),
+        codecs.join("\n").as_bytes(),
+    ])
+});
+
 /// When objects are on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sync {
@@ -37,9 +52,9 @@ pub(super) enum Sync {
 }
 
 impl Store {
-    /// File name and key of an object: whatever is made in another version of the format has another.
+    /// File name and key of an object: what another program makes has another.
     fn name(kind: &str, key: &blake3::Hash) -> blake3::Hash {
-        key_of(&[&VERSION.to_le_bytes(), kind.as_bytes(), key.as_bytes()])
+        key_of(&[MAKER.as_bytes(), kind.as_bytes(), key.as_bytes()])
     }
 
     /// Where the object of `kind` under `key` is or will be.
@@ -127,7 +142,7 @@ impl Store {
         let name = Self::name(kind, key);
         let wrong = |error| environment("writing", temp.path(), &error);
         object::write(temp.file(), kind, &name, head, data).map_err(wrong)?;
-        let file = Arc::new(temp.file().try_clone().map_err(wrong)?);
+        let file = Arc::clone(temp.file());
         let (object, _) = ObjectFile::open(
             Arc::clone(&file),
             &path,
@@ -135,7 +150,7 @@ impl Store {
             (kind, &name),
             &self.inner.damage,
         )?;
-        self.inner.written.store(true, Ordering::Relaxed);
+        self.wrote();
         match sync {
             Sync::First => self.inner.keeper.give(temp, path, file),
             Sync::Later => temp.rename(&path)?,

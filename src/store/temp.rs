@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
@@ -13,7 +14,7 @@ use super::environment;
 /// A file under way in `tmp/`. Its flock says that the writer lives.
 #[derive(Debug)]
 pub struct Temp {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
 }
 
@@ -45,6 +46,7 @@ impl Temp {
             {
                 Ok(file) => {
                     flock(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
+                    let file = Arc::new(file);
                     return Ok(Self { file, path });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -58,13 +60,13 @@ impl Temp {
     /// # Errors
     /// The machine's, naming the path.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
+        (&*self.file)
             .write_all(bytes)
             .map_err(|e| environment("writing", &self.path, &e).into())
     }
 
     /// The open file.
-    pub fn file(&self) -> &File {
+    pub const fn file(&self) -> &Arc<File> {
         &self.file
     }
 

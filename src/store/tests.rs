@@ -156,7 +156,9 @@ fn blobs_are_read_from_their_files_and_damage_is_told_and_mended() {
     let (_dir, store) = store();
     let key = key_of(&[b"pack"]);
     let plain: Vec<u8> = (0..90_000_u32).flat_map(u32::to_le_bytes).collect();
-    let settings = crate::profile::schema::Root::default().compression;
+    let settings = crate::profile::schema::Root::default()
+        .compression
+        .settings();
     let blob = Blob::compile(&plain, &settings);
     assert!(store.derived_blob("pack", &key).unwrap().is_none());
     let kept = store.keep_derived_blob("pack", &key, &blob).unwrap();
@@ -208,4 +210,54 @@ fn writers_of_the_same_object_agree() {
         assert_eq!(store.derived("leaves", &key).unwrap().unwrap(), [n; 100]);
     }
     assert_eq!(fs::read_dir(store.folder("tmp")).unwrap().count(), 1);
+}
+
+#[test]
+fn room_is_made_for_what_is_used() {
+    let (_dir, store) = store();
+    let used = |path: &Path, hours: u64| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        let time = fs::metadata(store.root()).unwrap().modified().unwrap();
+        file.set_modified(time - std::time::Duration::from_secs(hours * 3600))
+            .unwrap();
+    };
+    let age = |path: &Path| {
+        let of = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        of(store.root())
+            .duration_since(of(path))
+            .unwrap_or_default()
+            .as_secs()
+            / 3600
+    };
+    let keys: Vec<_> = (0..4_u8).map(|n| key_of(&[&[n]])).collect();
+    let paths: Vec<_> = keys
+        .iter()
+        .map(|key| store.object_path("test", key))
+        .collect();
+    for (key, (path, hours)) in keys.iter().zip(paths.iter().zip([5, 9, 7, 0])) {
+        store.keep_derived("test", key, &[1; 9000]).unwrap();
+        used(path, hours);
+    }
+    let release = store.folder("releases").join("x");
+    fs::write(&release, "x").unwrap();
+    used(&release, 99);
+    let usage = store.usage().unwrap();
+    assert_eq!(usage.derived["test"].files, 4);
+    assert_eq!(store.make_room(usage.total.bytes).unwrap().removed.files, 0);
+
+    // Used again.
+    store.derived("test", &keys[1]).unwrap().unwrap();
+    assert_eq!((age(&paths[1]), age(&paths[2])), (0, 7));
+    let evicted = store.make_room(usage.total.bytes - 1).unwrap();
+    assert_eq!(evicted.removed.files, 1);
+    assert!(!paths[2].exists() && paths[0].exists() && paths[1].exists());
+
+    store.set_limit(0);
+    store.tidy();
+    assert!(paths.iter().all(|path| !path.exists()));
+    assert!(release.exists(), "it says how old an archive must not be");
+    let (_, path) = store.put(b"download").unwrap();
+    used(&path, 3);
+    store.download(&Sha256::of(b"download")).unwrap();
+    assert_eq!(age(&path), 0);
 }

@@ -8,6 +8,7 @@ mod support;
 mod architectures;
 mod board_update;
 mod boards;
+mod cache;
 mod contracts;
 mod deb;
 mod health;

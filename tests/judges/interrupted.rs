@@ -15,7 +15,7 @@ use crate::support::good;
 /// Starts a build into `dir/out` whose progress can be read.
 fn start(fixture: &Fixture, dir: &Path) -> Child {
     let mut build = fixture.build(dir);
-    build.args(["--json", "-o", "out"]);
+    build.args(["--json", "--rebuild", "-o", "out"]);
     build.stdout(Stdio::piped()).stderr(Stdio::null());
     build.spawn().unwrap()
 }

@@ -23,6 +23,7 @@ mod interrupted;
 mod keys;
 mod limits;
 mod lists;
+mod objects;
 mod release;
 mod releasing;
 mod relink;
