@@ -2,6 +2,7 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
+mod disk;
 mod usr;
 
 use std::fs;
@@ -13,16 +14,15 @@ use rayon::prelude::*;
 
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
-use crate::disk::{self, ContentSizes, ImageLayout, Role};
-use crate::esp::{self, EspContent, EspFile};
+use crate::esp;
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel;
 use crate::kernel::depmod::Modules;
 use crate::package::{self, Compiler, DebId, PackageObject};
-use crate::profile::schema::{SecureBootEnroll, VeritySignature};
+use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, OverlayKind, Profile};
-use crate::report::manifest::{Artefact, DiskSummary, Extent, FileCounts, Manifest};
+use crate::report::manifest::{Artefact, FileCounts, Manifest};
 use crate::report::{Progress, manifest, progress};
 use crate::resign;
 use crate::resolve::{Lock, obtain};
@@ -35,6 +35,7 @@ use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
 use crate::unchanged::{self, Trace};
 use crate::verity;
+use disk::OnEsp;
 use usr::Usr;
 
 /// Everything a build is given besides the profile and the lock.
@@ -170,27 +171,27 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     if profile.boot.verity_signature == VeritySignature::Require {
         root_hash_signature::append(&mut initrd.bytes, signature.p7s.as_deref())?;
     }
-    let uki_name = esp::boot_entry_name(&profile.os.id, &profile.os.version, 0);
     let has_signature = signature.has_key.then_some(&*signature.partition);
-    let sign_and_assemble = || {
-        let trees = &additions.devicetrees;
-        let uki = make_uki(inputs, &assembled, &initrd, trees, &cmdline, &uki_name)?;
-        let loader = assembled.boot.systemd_boot.read()?.into_owned();
-        let loader = sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?;
-        fs::write(out.join(&uki_name), &uki).context("writing the UKI")?;
-        Ok::<_, anyhow::Error>((uki, loader))
-    };
+    let initrd_files = initrd.files.len() as u64;
     let (begun, signed) = rayon::join(
-        || begin_disk(inputs, &usr, has_signature, out),
-        sign_and_assemble,
+        || disk::begin(inputs, &usr, has_signature, out),
+        || {
+            let uki = make_uki(inputs, &assembled, initrd, &additions.devicetrees, &cmdline)?;
+            let loader = assembled.boot.systemd_boot.read()?.into_owned();
+            let on_esp = OnEsp {
+                uki: &uki.bytes,
+                loader: sign(inputs, loader, "systemd-boot").context("signing systemd-boot")?,
+                board: &additions.files,
+            };
+            let (written, esp) = rayon::join(
+                || uki.write(out),
+                || disk::esp(inputs, &usr, has_signature, on_esp, seed),
+            );
+            Ok::<_, anyhow::Error>((written?, esp?))
+        },
     );
-    let (uki, loader) = signed?;
-    let on_esp = OnEsp {
-        uki: &uki,
-        loader: loader.into(),
-        board: &additions.files,
-    };
-    let disk = finish_disk(inputs, begun?, &usr, has_signature, on_esp, seed)?;
+    let (uki, esp) = signed?;
+    let disk = disk::finish(inputs, begun?, &esp, &usr, has_signature, seed)?;
 
     let stage = progress.stage("manifest", None);
     fs::write(out.join(manifest::SIGNATURE), &signature.partition)
@@ -211,13 +212,13 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         cmdline,
         kernel: assembled.boot.kernel_version.clone(),
         signing_certificate: inputs.trust.fingerprint(),
-        artefacts: artefacts(&usr, &signature.partition, uki_name, &uki),
+        artefacts: artefacts(&usr, &signature.partition, uki),
         disk,
         packages: manifest::packages(&lock, &assembled.tree),
         files: FileCounts {
             usr: assembled.tree.below(&TreePath::parse("usr")?).count() as u64,
             usr_bytes: content_bytes(&assembled.tree),
-            initrd: initrd.files.len() as u64,
+            initrd: initrd_files,
         },
         board: additions.summary,
     };
@@ -260,7 +261,7 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let lock = inputs.lock;
     let store = &inputs.archive.store;
-    let settings = inputs.loaded.profile.root.compression;
+    let settings = inputs.loaded.profile.root.compression.settings();
     let known: Vec<_> = lock
         .packages
         .par_iter()
@@ -494,15 +495,34 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<RootHashSig
     })
 }
 
+/// A signed UKI.
+struct Uki {
+    name: String,
+    bytes: Arc<[u8]>,
+}
+
+impl Uki {
+    /// Writes it into `out`.
+    fn write(&self, out: &Path) -> Result<Artefact> {
+        fs::write(out.join(&self.name), &self.bytes).context("writing the UKI")?;
+        Ok(Artefact {
+            name: self.name.clone(),
+            size: self.bytes.len() as u64,
+            sha256: Sha256::of(&self.bytes),
+        })
+    }
+}
+
 fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
-    initrd: &Initrd,
+    initrd: Initrd,
     devicetrees: &[Arc<[u8]>],
     cmdline: &str,
-    name: &str,
-) -> Result<Vec<u8>> {
+) -> Result<Uki> {
     let stage = inputs.archive.progress.stage("uki", None);
+    let os = &inputs.loaded.profile.os;
+    let name = esp::boot_entry_name(&os.id, &os.version, 0);
     let os_release = TreePath::parse("usr/lib/os-release")?;
     let os_release = assembled
         .tree
@@ -522,9 +542,14 @@ fn make_uki(
     sections.push(section(".linux", &vmlinuz));
     sections.push(section(".initrd", &initrd.bytes));
     let uki = uki::assemble(&stub, &sections).context("assembling the UKI")?;
-    let uki = sign(inputs, uki, name).context("signing the UKI")?;
+    // The largest things in memory, which nobody needs any more.
+    drop((vmlinuz, initrd));
+    let uki = sign(inputs, uki, &name).context("signing the UKI")?;
     stage.add(uki.len() as u64);
-    Ok(uki)
+    Ok(Uki {
+        name,
+        bytes: uki.into(),
+    })
 }
 
 /// The UKI's stub. In development SMBIOS may add words, as it may add credentials.
@@ -552,159 +577,23 @@ fn sign(inputs: &Inputs<'_>, pe: Vec<u8>, purpose: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// What goes onto the EFI system partition, besides settings.
-struct OnEsp<'a> {
-    uki: &'a [u8],
-    loader: Arc<[u8]>,
-    board: &'a [EspFile],
-}
-
-/// Plans the disk; what the ESP holds decides only whether it fits.
-fn layout(
-    inputs: &Inputs<'_>,
-    usr: &Usr,
-    signature: Option<&[u8]>,
-    uki: u64,
-    esp_other: u64,
-) -> Result<ImageLayout> {
-    let profile = &inputs.loaded.profile;
-    let content = ContentSizes {
-        usr: usr.image_size,
-        verity: usr.verity.size,
-        signature: signature.map_or(0, <[u8]>::len) as u64,
-        uki,
-        esp_other,
-    };
-    let layout = ImageLayout::plan(&profile.disk, profile.arch, content).map_err(Failure::from)?;
-    Ok(layout.with_hybrid_mbr(
-        profile
-            .board
-            .as_ref()
-            .is_some_and(|board| board.partitions.hybrid_mbr),
-    ))
-}
-
-/// Writes the slot into the disk.
-fn begin_disk(
-    inputs: &Inputs<'_>,
-    usr: &Usr,
-    signature: Option<&[u8]>,
-    out: &Path,
-) -> Result<disk::Begun> {
-    let _stage = inputs.archive.progress.stage("slot", None);
-    let part = |path, sha256| disk::PartFile {
-        path,
-        sha256: Some(sha256),
-    };
-    disk::begin(
-        &out.join("disk.raw"),
-        &layout(inputs, usr, signature, 0, 0)?,
-        &part(&usr.image, usr.image_sha256),
-        &part(&usr.hashes, usr.hashes_sha256),
-    )
-}
-
-/// Writes the ESP, the signature and the tables.
-fn finish_disk(
-    inputs: &Inputs<'_>,
-    begun: disk::Begun,
-    usr: &Usr,
-    signature: Option<&[u8]>,
-    on_esp: OnEsp<'_>,
-    seed: Seed,
-) -> Result<DiskSummary> {
-    let stage = inputs.archive.progress.stage("disk", None);
-    let profile = &inputs.loaded.profile;
-    let os = &profile.os;
-    let OnEsp { uki, loader, board } = on_esp;
-    let boot = &profile.boot;
-    let conf = esp::loader_conf(boot.timeout, boot.secure_boot_enroll).into_bytes();
-    let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)
-        .into_iter()
-        .map(|path| EspFile {
-            path,
-            data: Arc::clone(&loader),
-        })
-        .collect();
-    files.push(EspFile {
-        path: esp::content::LOADER_CONF.into(),
-        data: conf.into(),
-    });
-    files.extend(esp::content::update_seed(profile));
-    files.extend(enrolment(inputs)?);
-    files.extend_from_slice(board);
-    let others: Vec<(&str, u64)> = files
-        .iter()
-        .map(|file| (file.path.as_str(), file.data.len() as u64))
-        .collect();
-    let esp_other = esp::required_bytes(&others, profile.disk.esp.0);
-    let layout = layout(inputs, usr, signature, uki.len() as u64, esp_other)?;
-    files.push(EspFile {
-        path: esp::content::boot_entry_path(&os.id, &os.version, profile.boot.tries),
-        data: uki.into(),
-    });
-    let size = layout
-        .partition(Role::Esp)
-        .map_or(0, |planned| planned.size);
-    let esp = esp::build(&EspContent {
-        files,
-        size,
-        label: "ESP".into(),
-        serial: seed.serial("esp"),
-        stamp: inputs.stamp,
-    })?;
-    let report = begun.finish(
-        &layout,
-        &esp,
-        signature,
-        &disk::Identity {
-            os_id: &os.id,
-            version: &os.version,
-            root_hash: usr.verity.root_hash,
-            seed,
-        },
-    )?;
-    stage.add(report.extents.iter().map(|extent| extent.len).sum());
-    Ok(DiskSummary {
-        size: report.size,
-        sha256: report.sha256,
-        extents: report.extents.into_iter().map(Extent::from).collect(),
-    })
-}
-
-/// The signed variables that systemd-boot is to enrol.
-fn enrolment(inputs: &Inputs<'_>) -> Result<Vec<EspFile>> {
-    let policy = inputs.loaded.profile.boot.secure_boot_enroll;
-    if policy == SecureBootEnroll::Off {
-        return Ok(Vec::new());
-    }
-    let Some(variables) = inputs.trust.enrolment() else {
-        return Err(Failure::new(
-            Kind::Keys,
-            format!(
-                "the profile has `boot.secure_boot_enroll: {}`, and the keys in {} have no signed variables to enrol",
-                policy.word(),
-                inputs.trust.dir().display()
-            ),
-        )
-        .hint("make a whole set with `hullwright keys new DIR`, or leave boot.secure_boot_enroll out")
-        .into());
-    };
-    Ok(esp::content::enrolment(variables))
-}
-
 /// What stands in the manifest of the files, whose hashes are known from writing them.
-fn artefacts(usr: &Usr, signature: &[u8], uki_name: String, uki: &[u8]) -> Vec<Artefact> {
-    let of = |name: String, data: &[u8]| (name, data.len() as u64, Sha256::of(data));
-    [
-        ("usr.erofs".to_owned(), usr.image_size, usr.image_sha256),
-        ("usr.verity".to_owned(), usr.verity.size, usr.hashes_sha256),
-        of(manifest::SIGNATURE.into(), signature),
-        of(uki_name, uki),
+fn artefacts(usr: &Usr, signature: &[u8], uki: Artefact) -> Vec<Artefact> {
+    let artefact = |name: &str, size, sha256| Artefact {
+        name: name.to_owned(),
+        size,
+        sha256,
+    };
+    vec![
+        artefact("usr.erofs", usr.image_size, usr.image_sha256),
+        artefact("usr.verity", usr.verity.size, usr.hashes_sha256),
+        artefact(
+            manifest::SIGNATURE,
+            signature.len() as u64,
+            Sha256::of(signature),
+        ),
+        uki,
     ]
-    .into_iter()
-    .map(|(name, size, sha256)| Artefact { name, size, sha256 })
-    .collect()
 }
 
 /// `build-report.json`: the one file that is not reproducible.

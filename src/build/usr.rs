@@ -40,14 +40,16 @@ pub(super) struct Usr {
 pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
     let stage = inputs.archive.progress.stage("usr", None);
     let profile = &inputs.loaded.profile;
-    let plan = Plan::new(
+    let plan = Plan::with_packs(
         &tree.subtree(&TreePath::parse("usr")?),
         &ImageOptions {
             stamp: inputs.stamp,
             uuid: seed.uuid("usr-erofs"),
             label: String::new(),
-            settings: profile.root.compression,
+            settings: profile.root.compression.settings(),
+            packs: profile.root.compression.packs(),
         },
+        &inputs.archive.store,
     )
     .map_err(Failure::from)?;
     let image = out.join("usr.erofs");
@@ -270,7 +272,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::erofs::{Blob, Codec, CodecSettings};
+    use crate::erofs::{Blob, Codec, CodecSettings, PackBy, Tails};
     use crate::stamp::Stamp;
     use crate::store::Store;
     use crate::store::memo::testing::Kept;
@@ -280,6 +282,7 @@ mod tests {
         codec: Codec::Zstd,
         level: 1,
         chunk: 4096,
+        tails: Tails::Own,
     };
 
     /// Noise of so many blocks, different for each seed.
@@ -326,6 +329,7 @@ mod tests {
                 uuid: Uuid::nil(),
                 label: String::new(),
                 settings: SETTINGS,
+                packs: PackBy::Image,
             };
             let plan = Plan::new(tree, &options).unwrap();
             let (sha256, leaves) = write_image(&plan, &path, [3; 32], memo).unwrap();
@@ -356,6 +360,7 @@ mod tests {
             uuid: Uuid::nil(),
             label: String::new(),
             settings: SETTINGS,
+            packs: PackBy::Image,
         };
         let plan = Plan::new(&tree(&store, 0..3), &options).unwrap();
         let full = Path::new("/dev/full");

@@ -3,6 +3,7 @@
 //! This is the unit that package objects store and images share: a chunk's blocks do not depend on
 //! where in an image they land. Compressed data ends with its last block, behind less than a block
 //! of zeros (`LZ4_0PADDING`, which every codec of EROFS shares); plain data begins with its first.
+//! What is left behind the last full chunk can stay raw, as the blob's [`Tail`].
 
 use std::io::Read;
 
@@ -14,6 +15,7 @@ use sha2::Digest as _;
 use super::codec;
 use super::data::BlobData;
 use super::format::{BLOCK, INLINE_MAX};
+use super::tail::Tail;
 use crate::store::DamagedObject;
 
 /// Compression of chunks.
@@ -28,6 +30,18 @@ pub enum Codec {
     Lz4hc,
 }
 
+/// What becomes of a file's remainder, the bytes behind its last full chunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tails {
+    /// It is a chunk like the others.
+    #[default]
+    Own,
+    /// It stays raw, for an image to pack with the tails of other files; where that gains nothing, it
+    /// is a chunk.
+    Packed,
+}
+
 /// How blobs are compiled; part of an object's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CodecSettings {
@@ -37,6 +51,9 @@ pub struct CodecSettings {
     pub level: i32,
     /// Bytes of input to a chunk: a power of two, 4 KiB to 1 MiB.
     pub chunk: u32,
+    /// What becomes of remainders; [`Codec::None`] leaves them where they are.
+    #[serde(default)]
+    pub tails: Tails,
 }
 
 /// How a chunk is stored.
@@ -62,7 +79,7 @@ pub struct Chunk {
     pub blocks: u32,
 }
 
-/// A compiled file: its chunks and their blocks.
+/// A compiled file: its chunks and their blocks, and its tail.
 #[derive(Debug, Clone)]
 pub struct Blob {
     size: u64,
@@ -70,6 +87,7 @@ pub struct Blob {
     settings: CodecSettings,
     chunks: Vec<Chunk>,
     data: BlobData,
+    tail: Option<Tail>,
 }
 
 /// Settings or parts that no blob can have.
@@ -199,6 +217,9 @@ impl Blob {
             pieces.push((piece, tail.is_empty()));
             rest = tail;
         }
+        let tail = pieces
+            .pop_if(|(piece, _)| settings.is_tail(piece))
+            .map(|(piece, _)| Tail::new(piece.to_vec()));
         let parts: Vec<_> = if pieces.len() > 1 {
             pieces
                 .into_par_iter()
@@ -222,6 +243,7 @@ impl Blob {
             settings: *settings,
             chunks,
             data: data.into(),
+            tail,
         }
     }
 
@@ -241,6 +263,7 @@ impl Blob {
         let mut hash = blake3::Hasher::new();
         let mut chunks = Vec::new();
         let mut data = Vec::new();
+        let mut tail = None;
         while lengths.peek().is_some() {
             let mut pieces = Vec::with_capacity(batch);
             while pieces.len() < batch
@@ -253,6 +276,9 @@ impl Blob {
                 hash.update(&piece);
                 pieces.push((piece, lengths.peek().is_none()));
             }
+            tail = pieces
+                .pop_if(|(piece, last)| *last && settings.is_tail(piece))
+                .map(|(piece, _)| Tail::new(piece));
             let parts: Vec<_> = pieces
                 .into_par_iter()
                 .map(|(piece, last)| compile_chunk(&piece, last, *settings))
@@ -268,6 +294,7 @@ impl Blob {
             settings: *settings,
             chunks,
             data: data.into(),
+            tail,
         })
     }
 
@@ -282,12 +309,13 @@ impl Blob {
         settings: CodecSettings,
         chunks: Vec<Chunk>,
         data: BlobData,
+        tail: Option<Tail>,
     ) -> Result<Self, BlobError> {
         settings.check()?;
         let mut raw = 0_u64;
         let mut blocks = 0_u64;
         for (i, chunk) in chunks.iter().enumerate() {
-            let last = i + 1 == chunks.len();
+            let last = i + 1 == chunks.len() && tail.is_none();
             let shape = match chunk.form {
                 ChunkForm::Plain => chunk.blocks == blocks_of(chunk.raw_len),
                 ChunkForm::Compressed { len } => {
@@ -309,8 +337,16 @@ impl Blob {
             raw += u64::from(chunk.raw_len);
             blocks += u64::from(chunk.blocks);
         }
+        if let Some(tail) = &tail {
+            if !settings.packs() || tail.is_empty() || tail.len() >= settings.chunk {
+                return Err(BlobError::Parts("its settings allow no such tail"));
+            }
+            raw += u64::from(tail.len());
+        }
         if raw != size {
-            return Err(BlobError::Parts("chunks do not add up to the file's size"));
+            return Err(BlobError::Parts(
+                "chunks and tail do not add up to the file's size",
+            ));
         }
         if blocks * u64::from(BLOCK) != data.len() {
             return Err(BlobError::Parts("chunks do not add up to the stored data"));
@@ -321,6 +357,7 @@ impl Blob {
             settings,
             chunks,
             data,
+            tail,
         })
     }
 
@@ -354,13 +391,19 @@ impl Blob {
         &self.data
     }
 
+    /// What is left behind the last chunk, if it is meant for a pack.
+    #[must_use]
+    pub const fn tail(&self) -> Option<&Tail> {
+        self.tail.as_ref()
+    }
+
     /// Number of blocks.
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.chunks.iter().map(|c| u64::from(c.blocks)).sum()
     }
 
-    /// Whether no chunk is compressed, so that [`Blob::data`] is the file and its padding.
+    /// Whether no chunk is compressed.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.chunks.iter().all(|c| c.form == ChunkForm::Plain)
@@ -389,7 +432,13 @@ impl Blob {
             rest = tail;
             jobs.push((chunk, stored, piece));
         }
-        anyhow::ensure!(rest.is_empty(), "a blob's chunks are shorter than its file");
+        let tail = self.tail.as_ref().map(|tail| tail.data().read());
+        let tail = tail.transpose()?.unwrap_or_default();
+        anyhow::ensure!(
+            rest.len() == tail.len(),
+            "a blob's chunks are shorter than its file"
+        );
+        rest.copy_from_slice(&tail);
         let codec = self.settings.codec;
         let run = |(chunk, stored, piece): (&Chunk, &[u8], &mut [u8])| -> anyhow::Result<()> {
             match chunk.form {
@@ -450,6 +499,7 @@ mod tests {
             codec,
             level: 3,
             chunk,
+            tails: Tails::Own,
         }
     }
 
@@ -509,12 +559,60 @@ mod tests {
                             blob.settings(),
                             blob.chunks().to_vec(),
                             bytes_of(&blob).into(),
+                            None,
                         );
                         assert_eq!(again.unwrap().read().unwrap(), raw);
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_remainder_stays_raw_where_packing_it_gains_something() {
+        let tails = |codec| CodecSettings {
+            tails: Tails::Packed,
+            ..settings(codec, 65536)
+        };
+        for codec in [Codec::Zstd, Codec::Lz4hc] {
+            for (size, noise, tail) in [
+                (0, false, 0),
+                (32, false, 0),
+                (33, false, 33),
+                (40_000, false, 40_000),
+                (40_000, true, 0),
+                (65_536, false, 0),
+                // It joins the chunk before it.
+                (65_536 + 4095, false, 0),
+                (65_536 + 4096, false, 4096),
+                (65_536 + 4096, true, 0),
+                (3 * 65_536 + 9000, false, 9000),
+            ] {
+                let raw = bytes(size, 7, noise);
+                let settings = tails(codec);
+                let blob = Blob::compile(&raw, &settings);
+                assert_eq!(blob.tail().map_or(0, Tail::len), tail, "{size} {noise}");
+                assert_eq!(blob.read().unwrap(), raw);
+                let stream =
+                    Blob::compile_reader(&mut raw.as_slice(), size as u64, &settings).unwrap();
+                assert_eq!(bytes_of(&stream), bytes_of(&blob));
+                assert_eq!(stream.tail().map(Tail::hash), blob.tail().map(Tail::hash));
+                let parts = |tail| {
+                    Blob::from_parts(
+                        blob.size(),
+                        blob.hash(),
+                        blob.settings(),
+                        blob.chunks().to_vec(),
+                        bytes_of(&blob).into(),
+                        tail,
+                    )
+                };
+                assert_eq!(parts(blob.tail().cloned()).unwrap().read().unwrap(), raw);
+                assert_eq!(parts(None).is_err(), blob.tail().is_some());
+            }
+        }
+        let plain = Blob::compile(&bytes(9000, 7, false), &tails(Codec::None));
+        assert!(plain.tail().is_none());
     }
 
     #[test]
@@ -564,6 +662,7 @@ mod tests {
                 blob.settings(),
                 chunks,
                 data.to_vec().into(),
+                None,
             )
         };
         let data = &bytes_of(&blob);

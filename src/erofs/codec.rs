@@ -102,6 +102,7 @@ pub(super) fn decode(codec: Codec, stored: &[u8], out: &mut [u8]) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use super::super::blob::Tails;
     use super::*;
 
     #[test]
@@ -125,6 +126,7 @@ mod tests {
                 codec,
                 level: 3,
                 chunk: 65536,
+                tails: Tails::Own,
             };
             let mut out = vec![0; 4096];
             let len = encode(&raw, &mut out, settings).unwrap();

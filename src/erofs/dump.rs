@@ -2,9 +2,30 @@
 
 use std::fmt::Write as _;
 
-use super::read::{Image, InodeKind, ReadError};
+use super::read::{Image, InodeInfo, InodeKind, ReadError};
 use super::source::ReadAt;
 use crate::digest::hex;
+
+fn put_shape<R: ReadAt>(
+    out: &mut String,
+    image: &Image<R>,
+    inode: &InodeInfo,
+) -> Result<(), ReadError> {
+    if !inode.is_indexed() {
+        return Ok(());
+    }
+    let shape = image.shape(inode)?;
+    let (compressed, plain) = (shape.compressed, shape.plain);
+    let _ = write!(
+        out,
+        " clusters={compressed}+{plain} blocks={}",
+        shape.blocks
+    );
+    if let Some((offset, len)) = shape.fragment {
+        let _ = write!(out, " packed={offset}+{len}");
+    }
+    Ok(())
+}
 
 /// Describes superblock and every path. `content` adds the BLAKE3 of each file.
 ///
@@ -28,6 +49,12 @@ pub fn dump<R: ReadAt>(image: &Image<R>, content: bool) -> Result<String, ReadEr
         uuid::Uuid::from_bytes(s.uuid),
         label.trim_end_matches('\0'),
     );
+    if let Some(inode) = image.packed_inode() {
+        let _ = write!(out, "packed inode size={} nid={}", inode.size, inode.nid);
+        let _ = write!(out, " {}", inode.layout());
+        put_shape(&mut out, image, inode)?;
+        out.push('\n');
+    }
     for (path, inode) in image.walk()? {
         let kind = match inode.kind {
             InodeKind::File => "file",
@@ -57,10 +84,7 @@ pub fn dump<R: ReadAt>(image: &Image<R>, content: bool) -> Result<String, ReadEr
                 let _ = write!(out, " {major}:{minor}");
             }
             InodeKind::File => {
-                if inode.layout() == "compressed" {
-                    let (plain, compressed, blocks) = image.shape(&inode)?;
-                    let _ = write!(out, " clusters={compressed}+{plain} blocks={blocks}");
-                }
+                put_shape(&mut out, image, &inode)?;
                 if content {
                     let mut hash = blake3::Hasher::new();
                     image.copy_file(&inode, &mut |piece| {

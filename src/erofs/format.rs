@@ -33,8 +33,11 @@ pub const INCOMPAT_0PADDING: u32 = 0x1;
 pub const INCOMPAT_COMPR_CFGS: u32 = 0x2;
 /// `EROFS_FEATURE_INCOMPAT_ZTAILPACKING`.
 pub const INCOMPAT_ZTAILPACKING: u32 = 0x10;
+/// `EROFS_FEATURE_INCOMPAT_FRAGMENTS`: there may be a packed inode.
+pub const INCOMPAT_FRAGMENTS: u32 = 0x20;
 /// What the reader understands.
-pub const INCOMPAT_KNOWN: u32 = INCOMPAT_0PADDING | INCOMPAT_COMPR_CFGS | INCOMPAT_ZTAILPACKING;
+pub const INCOMPAT_KNOWN: u32 =
+    INCOMPAT_0PADDING | INCOMPAT_COMPR_CFGS | INCOMPAT_ZTAILPACKING | INCOMPAT_FRAGMENTS;
 
 /// `Z_EROFS_COMPRESSION_LZ4`.
 pub const ALGORITHM_LZ4: u8 = 0;
@@ -45,7 +48,8 @@ pub const ZSTD_WINDOW_LOG_MIN: u8 = 10;
 
 /// `EROFS_INODE_FLAT_PLAIN`.
 pub const LAYOUT_FLAT_PLAIN: u8 = 0;
-/// `EROFS_INODE_COMPRESSED_FULL`: indexes of 8 bytes each; named, not read.
+/// `EROFS_INODE_COMPRESSED_FULL`: indexes of 8 bytes each, which are not read here. `mkfs.erofs` uses
+/// it for files that lie in the packed inode as a whole, which have no indexes.
 pub const LAYOUT_FULL: u8 = 1;
 /// `EROFS_INODE_FLAT_INLINE`: the last, partial block follows the inode.
 pub const LAYOUT_FLAT_INLINE: u8 = 2;
@@ -58,6 +62,13 @@ pub const ADVISE_COMPACTED_2B: u16 = 0x1;
 pub const ADVISE_BIG_PCLUSTER: u16 = 0x2 | 0x4;
 /// `Z_EROFS_ADVISE_INLINE_PCLUSTER`: the last cluster follows the indexes.
 pub const ADVISE_INLINE_PCLUSTER: u16 = 0x8;
+/// `Z_EROFS_ADVISE_FRAGMENT_PCLUSTER`: the last extent lies in the packed inode. The first four bytes
+/// of the map header are its offset there (`h_fragmentoff`), and the extent's head must not be PLAIN
+/// (`z_erofs_do_map_blocks` compares it with a physical length, which it lacks).
+pub const ADVISE_FRAGMENT_PCLUSTER: u16 = 0x20;
+/// `Z_EROFS_FRAGMENT_INODE_BIT` of `h_clusterbits`, which is the highest bit of the map header: all of
+/// the file lies in the packed inode, and the other 63 bits are its offset there.
+pub const FRAGMENT_INODE: u64 = 1 << 63;
 /// Length of `struct z_erofs_map_header`.
 pub const MAP_HEADER: u64 = 8;
 
@@ -122,6 +133,8 @@ pub struct SuperBlock {
     pub incompat: u32,
     /// Bit set of algorithms, whose configuration records follow the superblock.
     pub algorithms: u16,
+    /// Inode number of the packed inode; 0 if there is none.
+    pub packed_nid: u64,
 }
 
 impl SuperBlock {
@@ -144,6 +157,7 @@ impl SuperBlock {
         put(64, &self.label);
         put(80, &self.incompat.to_le_bytes());
         put(84, &self.algorithms.to_le_bytes());
+        put(96, &self.packed_nid.to_le_bytes());
         out
     }
 }

@@ -25,10 +25,22 @@ pub(super) struct Extent {
     pub len: u64,
     /// Stored as is, block by block.
     pub plain: bool,
-    /// First block; `None` when it follows the indexes (only the last extent).
+    /// First block; `None` when it follows the indexes or lies in the packed inode (only the last
+    /// extent).
     pub start: Option<u32>,
-    /// Blocks.
+    /// Blocks; none in the packed inode.
     pub blocks: u32,
+}
+
+/// Where the last extent of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// In blocks, as the others.
+    Blocks,
+    /// Behind the indexes.
+    Inline,
+    /// In the packed inode.
+    Fragment,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -188,15 +200,18 @@ pub enum IndexError {
     /// A block count is missing, zero, or misplaced.
     #[error("an extent's block count is wrong")]
     Count,
+    /// The kernel refuses it.
+    #[error("the extent in the packed inode has a plain head")]
+    Fragment,
 }
 
 /// Decodes indexes of a file of `size` bytes that lie at byte `position` of the image, and hands out
-/// the extents in order; with `inline` the last one has no start.
+/// the extents in order; the last one has no start unless it is in blocks.
 pub(super) fn decode<E: From<IndexError>>(
     bytes: &[u8],
     position: u64,
     size: u64,
-    inline: bool,
+    place: Last,
     emit: &mut dyn FnMut(Extent) -> Result<(), E>,
 ) -> Result<(), E> {
     let block = u64::from(BLOCK);
@@ -252,6 +267,9 @@ pub(super) fn decode<E: From<IndexError>>(
                         blocks: 1,
                     };
                     if let Some(done) = current.replace(next) {
+                        if done.blocks == 0 {
+                            return Err(IndexError::Count.into());
+                        }
                         emit(done)?;
                     }
                 }
@@ -259,7 +277,8 @@ pub(super) fn decode<E: From<IndexError>>(
                 (NONHEAD, Some(last)) => {
                     let count = value & !BLOCK_COUNT;
                     let is_count = value & BLOCK_COUNT != 0;
-                    if last.plain || is_count != count_next || (is_count && count == 0) {
+                    let none = count == 0 && place != Last::Fragment;
+                    if last.plain || is_count != count_next || (is_count && none) {
                         return Err(IndexError::Count.into());
                     }
                     if is_count {
@@ -275,8 +294,14 @@ pub(super) fn decode<E: From<IndexError>>(
         }
     }
     if let Some(mut last) = current {
-        if inline {
-            last.start = None;
+        match place {
+            Last::Blocks => {}
+            Last::Inline => last.start = None,
+            Last::Fragment if last.plain => return Err(IndexError::Fragment.into()),
+            Last::Fragment => {
+                last.start = None;
+                last.blocks = 0;
+            }
         }
         emit(last)?;
     }
@@ -339,9 +364,14 @@ mod tests {
             })
     }
 
-    fn decoded(bytes: &[u8], position: u64, size: u64) -> Result<Vec<Extent>, IndexError> {
+    fn decoded(
+        bytes: &[u8],
+        position: u64,
+        size: u64,
+        place: Last,
+    ) -> Result<Vec<Extent>, IndexError> {
         let mut out = Vec::new();
-        decode(bytes, position, size, false, &mut |extent| {
+        decode(bytes, position, size, place, &mut |extent| {
             out.push(extent);
             Ok::<_, IndexError>(())
         })?;
@@ -382,7 +412,26 @@ mod tests {
                 bytes.len() as u64,
                 Division::new(slot * 8, size.div_ceil(4096)).size(size.div_ceil(4096))
             );
-            prop_assert_eq!(decoded(&bytes, slot * 8, size).unwrap(), split(&extents));
+            prop_assert_eq!(decoded(&bytes, slot * 8, size, Last::Blocks).unwrap(), split(&extents));
+        }
+
+        #[test]
+        fn an_extent_in_the_packed_inode_survives_encoding(
+            mut extents in extents(),
+            len in 1_u64..100_000,
+            slot in 0_u64..4,
+        ) {
+            // Only the last extent ends inside a cluster.
+            if let Some(last) = extents.last_mut() {
+                last.len = last.len.next_multiple_of(4096);
+            }
+            extents.push(Extent { len, plain: false, start: None, blocks: 0 });
+            let size: u64 = extents.iter().map(|e| e.len).sum();
+            let bytes = encode(&extents, slot * 8);
+            let found = decoded(&bytes, slot * 8, size, Last::Fragment).unwrap();
+            let (last, before) = found.split_last().unwrap();
+            prop_assert_eq!(Some(last), extents.last());
+            prop_assert_eq!(before, split(&extents[..extents.len() - 1]));
         }
 
         #[test]
@@ -392,8 +441,10 @@ mod tests {
             size in any::<u64>(),
         ) {
             for size in [size, size % 500_000] {
-                if let Ok(extents) = decoded(&bytes, slot * 8, size) {
-                    prop_assert_eq!(extents.iter().map(|e| e.len).sum::<u64>(), size);
+                for place in [Last::Blocks, Last::Inline, Last::Fragment] {
+                    if let Ok(extents) = decoded(&bytes, slot * 8, size, place) {
+                        prop_assert_eq!(extents.iter().map(|e| e.len).sum::<u64>(), size);
+                    }
                 }
             }
         }

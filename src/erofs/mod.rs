@@ -4,13 +4,18 @@ mod blob;
 mod codec;
 mod data;
 mod dirent;
+mod draft;
 mod dump;
 pub mod format;
 mod index;
+mod pack;
+mod packed;
 mod place;
+mod placed;
 mod read;
 mod source;
 mod stored;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -32,14 +37,16 @@ pub fn codec_versions() -> BTreeMap<String, String> {
     ])
 }
 
-pub use blob::{Blob, BlobError, Chunk, ChunkForm, Codec, CodecSettings};
+pub use blob::{Blob, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
 pub use codec::DecodeError;
 pub use data::BlobData;
 pub use dirent::DirEntry;
 pub use dump::dump;
 pub use index::IndexError;
+pub use pack::{NoPacks, PackBy, Packs};
 pub use read::{Image, InodeInfo, InodeKind, ReadError};
 pub use source::{Part, ReadAt};
 pub use stored::StoredBlob;
+pub use tail::Tail;
 pub use write::{ImageOptions, Plan, PlanStats, Segment, WriteError};
 pub use xattr::XattrError;

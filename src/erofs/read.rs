@@ -9,7 +9,8 @@ use super::blob::Codec;
 use super::codec::{self, DecodeError};
 use super::dirent::{self, DirEntry};
 use super::format::{self as fmt, BLOCK, SuperBlock, mode};
-use super::index::{self, Division, Extent, IndexError};
+use super::index::{self, Division, Extent, IndexError, Last};
+use super::packed::PackedInode;
 use super::source::ReadAt;
 use super::xattr;
 use crate::tree::TreePath;
@@ -121,9 +122,14 @@ impl InodeInfo {
         match self.layout {
             fmt::LAYOUT_FLAT_PLAIN => "plain",
             fmt::LAYOUT_FLAT_INLINE => "inline",
-            fmt::LAYOUT_COMPACT => "compressed",
+            fmt::LAYOUT_COMPACT | fmt::LAYOUT_FULL => "compressed",
             _ => "unsupported",
         }
+    }
+
+    /// Whether a map header follows.
+    pub(super) const fn is_indexed(&self) -> bool {
+        matches!(self.layout, fmt::LAYOUT_COMPACT | fmt::LAYOUT_FULL)
     }
 }
 
@@ -133,6 +139,25 @@ pub struct Image<R> {
     data: R,
     size: u64,
     super_block: SuperBlock,
+    packed: Option<PackedInode>,
+}
+
+/// A stretch of a compressed file.
+enum Piece {
+    /// One cluster; the last field is where it is when it has no block of its own: offset and length.
+    Cluster(Codec, Extent, (u64, u64)),
+    /// Bytes of the packed inode.
+    Fragment { offset: u64, len: u64 },
+}
+
+/// How a compressed file is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub plain: u64,
+    pub compressed: u64,
+    pub blocks: u64,
+    /// Offset and length in the packed inode.
+    pub fragment: Option<(u64, u64)>,
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -161,11 +186,12 @@ fn parse_super(bytes: &[u8]) -> Option<SuperBlock> {
         label: *bytes.get(64..)?.first_chunk()?,
         incompat: u32_at(bytes, 80)?,
         algorithms: u16_at(bytes, 84)?,
+        packed_nid: u64_at(bytes, 96)?,
     })
 }
 
 impl<R: ReadAt> Image<R> {
-    /// Reads and checks the superblock.
+    /// Reads and checks the superblock, and the indexes of the packed inode.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -201,11 +227,27 @@ impl<R: ReadAt> Image<R> {
                 });
             }
         }
-        Ok(Self {
+        let mut image = Self {
             data,
             size,
             super_block,
-        })
+            packed: None,
+        };
+        let nid = image.super_block.packed_nid;
+        if image.super_block.incompat & fmt::INCOMPAT_FRAGMENTS != 0 && nid != 0 {
+            let inode = image.inode(nid)?;
+            image.packed = Some(PackedInode::load(&image, inode)?);
+        }
+        Ok(image)
+    }
+
+    /// The inode that the tails of files lie in, if there is one.
+    #[must_use]
+    pub const fn packed_inode(&self) -> Option<&InodeInfo> {
+        match &self.packed {
+            Some(packed) => Some(packed.inode()),
+            None => None,
+        }
     }
 
     /// The superblock.
@@ -215,7 +257,7 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// The bytes at `at`; checked against the image's length before they are allocated.
-    fn bytes(&self, nid: u64, at: u64, len: u64) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn bytes(&self, nid: u64, at: u64, len: u64) -> Result<Vec<u8>, ReadError> {
         let outside = ReadError::Corrupt {
             nid,
             what: "its data lies outside the image",
@@ -433,36 +475,108 @@ impl<R: ReadAt> Image<R> {
                 what: "it is not a regular file",
             });
         }
-        if inode.layout != fmt::LAYOUT_COMPACT {
+        if !inode.is_indexed() {
             sink(&self.flat(inode)?)?;
             return Ok(());
         }
-        self.extents(inode, &mut |codec, extent, inline| {
-            sink(&self.extent(inode, codec, extent, inline)?)?;
-            Ok(())
+        self.pieces(inode, &mut |piece| match piece {
+            Piece::Cluster(codec, extent, inline) => {
+                sink(&self.extent(inode, codec, extent, inline)?)?;
+                Ok(())
+            }
+            Piece::Fragment { offset, len } => {
+                let packed = self.packed.as_ref().ok_or(ReadError::Corrupt {
+                    nid: inode.nid,
+                    what: "its end is in the packed inode, and the image has none",
+                })?;
+                packed.copy(self, offset, len, &mut |bytes| Ok(sink(bytes)?))
+            }
         })
     }
 
-    /// Walks through the extents of a compressed inode; the last argument is where inline data lies.
-    fn extents(
+    /// Walks through the extents of an inode that needs nothing but blocks: the packed one.
+    pub(super) fn stretches(
         &self,
         inode: &InodeInfo,
-        emit: &mut dyn FnMut(Codec, Extent, (u64, u64)) -> Result<(), ReadError>,
+        emit: &mut dyn FnMut(Codec, Extent) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let corrupt = |what| ReadError::Corrupt {
+            nid: inode.nid,
+            what,
+        };
+        if inode.kind != InodeKind::File {
+            return Err(corrupt("the packed inode is not a regular file"));
+        }
+        if inode.layout == fmt::LAYOUT_FLAT_PLAIN {
+            let outside = (u64::from(inode.data) * BLOCK64)
+                .checked_add(inode.size)
+                .is_none_or(|end| end > self.size);
+            if outside {
+                return Err(corrupt("its data lies outside the image"));
+            }
+            let extent = Extent {
+                len: inode.size,
+                plain: true,
+                start: Some(inode.data),
+                blocks: 0,
+            };
+            return emit(Codec::None, extent);
+        }
+        if !inode.is_indexed() {
+            return Err(ReadError::Unsupported {
+                what: "data layout of the packed inode",
+                value: u64::from(inode.layout),
+            });
+        }
+        self.pieces(inode, &mut |piece| match piece {
+            Piece::Cluster(codec, extent, _) if extent.start.is_some() => emit(codec, extent),
+            _ => Err(ReadError::Unsupported {
+                what: "end of the packed inode",
+                value: inode.size,
+            }),
+        })
+    }
+
+    /// Walks through a compressed inode.
+    fn pieces(
+        &self,
+        inode: &InodeInfo,
+        emit: &mut dyn FnMut(Piece) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let nid = inode.nid;
         let start = (inode.after + xattr::size(inode.xattr_count)).next_multiple_of(8);
         let header = self.bytes(nid, start, fmt::MAP_HEADER)?;
+        let all = u64_at(&header, 0).unwrap_or(0);
+        if all & fmt::FRAGMENT_INODE != 0 {
+            return emit(Piece::Fragment {
+                offset: all & !fmt::FRAGMENT_INODE,
+                len: inode.size,
+            });
+        }
+        if inode.layout != fmt::LAYOUT_COMPACT {
+            return Err(ReadError::Unsupported {
+                what: "data layout",
+                value: u64::from(inode.layout),
+            });
+        }
+        let offset = u32_at(&header, 0).unwrap_or(0);
         let inline_len = u16_at(&header, 2).unwrap_or(0);
         let advise = u16_at(&header, 4).unwrap_or(0);
         let algorithm = header.get(6).copied().unwrap_or(0);
         let cluster_bits = header.get(7).copied().unwrap_or(0);
         let wanted = fmt::ADVISE_COMPACTED_2B | fmt::ADVISE_BIG_PCLUSTER;
-        if advise & !fmt::ADVISE_INLINE_PCLUSTER != wanted || cluster_bits != 0 {
+        let last = match advise ^ wanted {
+            0 => Some(Last::Blocks),
+            fmt::ADVISE_INLINE_PCLUSTER => Some(Last::Inline),
+            fmt::ADVISE_FRAGMENT_PCLUSTER => Some(Last::Fragment),
+            _ => None,
+        };
+        let Some(last) = last.filter(|_| cluster_bits == 0) else {
             return Err(ReadError::Unsupported {
                 what: "compression layout",
                 value: u64::from(advise) << 8 | u64::from(cluster_bits),
             });
-        }
+        };
         let codec = match algorithm {
             fmt::ALGORITHM_LZ4 => Codec::Lz4hc,
             fmt::ALGORITHM_ZSTD => Codec::Zstd,
@@ -477,20 +591,26 @@ impl<R: ReadAt> Image<R> {
         let total = inode.size.div_ceil(BLOCK64);
         let len = Division::new(position, total).size(total);
         let bytes = self.bytes(nid, position, len)?;
-        let inline = advise & fmt::ADVISE_INLINE_PCLUSTER != 0;
         let place = (position + len, u64::from(inline_len));
-        if inline && place.0 % BLOCK64 + place.1 > BLOCK64 {
+        if last == Last::Inline && place.0 % BLOCK64 + place.1 > BLOCK64 {
             return Err(ReadError::Corrupt {
                 nid,
                 what: "its inline cluster crosses a block",
             });
         }
-        index::decode(&bytes, position, inode.size, inline, &mut |extent| {
-            emit(codec, extent, place)
+        index::decode(&bytes, position, inode.size, last, &mut |extent| {
+            emit(if last == Last::Fragment && extent.start.is_none() {
+                Piece::Fragment {
+                    offset: u64::from(offset),
+                    len: extent.len,
+                }
+            } else {
+                Piece::Cluster(codec, extent, place)
+            })
         })
     }
 
-    fn extent(
+    pub(super) fn extent(
         &self,
         inode: &InodeInfo,
         codec: Codec,
@@ -529,17 +649,19 @@ impl<R: ReadAt> Image<R> {
         Ok(out)
     }
 
-    /// How a compressed file is stored: plain clusters, compressed ones, their blocks.
-    pub(super) fn shape(&self, inode: &InodeInfo) -> Result<(u64, u64, u64), ReadError> {
-        let mut shape = (0, 0, 0);
-        self.extents(inode, &mut |_, extent, _| {
-            if extent.plain {
-                shape.0 += 1;
-            } else {
-                shape.1 += 1;
-            }
-            if extent.start.is_some() {
-                shape.2 += u64::from(extent.blocks);
+    /// How a compressed file is stored.
+    pub(super) fn shape(&self, inode: &InodeInfo) -> Result<Shape, ReadError> {
+        let mut shape = Shape::default();
+        self.pieces(inode, &mut |piece| {
+            match piece {
+                Piece::Fragment { offset, len } => shape.fragment = Some((offset, len)),
+                Piece::Cluster(_, extent, _) => {
+                    shape.plain += u64::from(extent.plain);
+                    shape.compressed += u64::from(!extent.plain);
+                    if extent.start.is_some() {
+                        shape.blocks += u64::from(extent.blocks);
+                    }
+                }
             }
             Ok(())
         })?;

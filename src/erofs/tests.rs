@@ -1,12 +1,14 @@
 //! Writer and reader against each other, and against any bytes.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::stamp::Stamp;
+use crate::store::Store;
 use crate::tree::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
 
 const STAMP: u64 = 1_700_000_000;
@@ -20,8 +22,16 @@ fn options(codec: Codec, chunk: u32) -> ImageOptions {
             codec,
             level: 3,
             chunk,
+            tails: Tails::Own,
         },
+        packs: PackBy::Image,
     }
+}
+
+fn packed(codec: Codec, chunk: u32, packs: PackBy) -> ImageOptions {
+    let mut options = options(codec, chunk);
+    options.settings.tails = Tails::Packed;
+    ImageOptions { packs, ..options }
 }
 
 fn image(tree: &Tree, options: &ImageOptions) -> Vec<u8> {
@@ -206,7 +216,9 @@ fn tree(chunk: usize) -> impl Strategy<Value = Tree> {
                 if matches!(kind, Kind::Dir) {
                     dirs.push(path.clone());
                 }
-                tree.insert(path, Node { meta, ..node(kind) });
+                let package = format!("package{}", path.as_bytes().len() % 4);
+                let origin = Origin::Package(package.into());
+                tree.insert(path, Node { meta, kind, origin });
             }
             let files: Vec<_> = tree
                 .iter()
@@ -242,11 +254,19 @@ proptest! {
         (chunk, tree) in proptest::sample::select(vec![4096_u32, 16384, 65536])
             .prop_flat_map(|chunk| (Just(chunk), tree(chunk as usize))),
         codec in proptest::sample::select(vec![Codec::None, Codec::Zstd, Codec::Lz4hc]),
+        packs in proptest::sample::select(vec![None, Some(PackBy::Package), Some(PackBy::Image)]),
     ) {
-        let bytes = image(&tree, &options(codec, chunk));
+        let options = match packs {
+            None => options(codec, chunk),
+            Some(packs) => packed(codec, chunk, packs),
+        };
+        let bytes = image(&tree, &options);
         let image = Image::open(bytes.as_slice()).unwrap();
         check(&tree, &image);
         dump(&image, true).unwrap();
+        if packs.is_none() {
+            prop_assert_eq!(image.packed_inode(), None);
+        }
     }
 
     #[test]
@@ -254,8 +274,13 @@ proptest! {
         tree in tree(16384),
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..20),
         cut in any::<proptest::sample::Index>(),
+        packs in any::<bool>(),
     ) {
-        let mut bytes = image(&tree, &options(Codec::Zstd, 16384));
+        let mut bytes = image(&tree, &if packs {
+            packed(Codec::Zstd, 16384, PackBy::Package)
+        } else {
+            options(Codec::Zstd, 16384)
+        });
         for (at, value) in damage {
             // The metadata is where it hurts.
             let at = at.index(bytes.len().clamp(1, 16384));
@@ -327,6 +352,144 @@ fn identical_files_share_their_blocks() {
     assert_eq!(both.shared, both.data);
 }
 
+/// Remembers packs, and what it was asked for in vain.
+#[derive(Default)]
+struct Kept {
+    packs: Mutex<BTreeMap<[u8; 32], Arc<Blob>>>,
+    made: Mutex<usize>,
+}
+
+impl Packs for Kept {
+    fn get(&self, key: blake3::Hash) -> Option<Arc<Blob>> {
+        self.packs.lock().unwrap().get(key.as_bytes()).cloned()
+    }
+
+    fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
+        *self.made.lock().unwrap() += 1;
+        let mut packs = self.packs.lock().unwrap();
+        packs.insert(*key.as_bytes(), pack.clone());
+        pack
+    }
+}
+
+/// Three packages with 20 files each, and one file that is generated.
+fn packages() -> Tree {
+    let mut tree = Tree::new();
+    for package in 0..3 {
+        for i in 0..20_usize {
+            let content = bytes(i * 997 + package * 7, 3 * i as u32);
+            let origin = Origin::Package(format!("p{package}").into());
+            let node = Node {
+                origin,
+                ..file(content)
+            };
+            tree.insert(path(&format!("p{package}/{i}.txt")), node);
+        }
+    }
+    tree.insert(path("etc/made"), file(bytes(500, 0)));
+    tree
+}
+
+#[test]
+fn a_change_in_one_package_leaves_the_packs_of_the_others() {
+    let options = packed(Codec::Zstd, 65536, PackBy::Package);
+    let kept = Kept::default();
+    let mut tree = packages();
+    let emit = |tree: &Tree, packs: &dyn Packs| {
+        let mut out = Vec::new();
+        let plan = Plan::with_packs(tree, &options, packs).unwrap();
+        plan.emit(&mut out).unwrap();
+        out
+    };
+    let first = emit(&tree, &kept);
+    let made = || std::mem::take(&mut *kept.made.lock().unwrap());
+    assert_eq!(made(), 4);
+    assert_eq!(emit(&tree, &kept), first);
+    assert_eq!(made(), 0);
+    tree.insert(path("etc/made"), file(bytes(501, 0)));
+    assert_eq!(emit(&tree, &kept), emit(&tree, &NoPacks));
+    assert_eq!(made(), 1);
+    tree.remove(&path("p1/7.txt"));
+    let changed = emit(&tree, &kept);
+    assert_eq!(made(), 1);
+    check(&tree, &Image::open(changed.as_slice()).unwrap());
+}
+
+#[test]
+fn packs_and_tails_in_the_cache_make_the_same_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("cache")).unwrap();
+    let options = packed(Codec::Zstd, 65536, PackBy::Package);
+    let (made, mut stored) = (packages(), packages());
+    for (path, node) in made.iter() {
+        let Some(content) = node.content() else {
+            continue;
+        };
+        let blob = Blob::compile(&content.read().unwrap(), &options.settings);
+        let key = blake3::hash(path.as_bytes());
+        let kept = store.keep_derived_blob("test", &key, &blob).unwrap();
+        assert_eq!(kept.tail().map(Tail::hash), blob.tail().map(Tail::hash));
+        let Some(Node {
+            kind: Kind::File { content, .. },
+            ..
+        }) = stored.get_mut(path)
+        else {
+            continue;
+        };
+        *content = Content::Blob(kept);
+    }
+    let emit = |tree: &Tree, packs: &dyn Packs| {
+        let mut out = Vec::new();
+        let plan = Plan::with_packs(tree, &options, packs).unwrap();
+        plan.emit(&mut out).unwrap();
+        out
+    };
+    let first = emit(&made, &NoPacks);
+    for _ in 0..2 {
+        assert!(emit(&stored, &store) == first);
+    }
+    assert!(emit(&stored, &NoPacks) == first);
+}
+
+#[test]
+fn a_kept_pack_of_another_shape_is_made_again() {
+    struct Wrong;
+    impl Packs for Wrong {
+        fn get(&self, _: blake3::Hash) -> Option<Arc<Blob>> {
+            let settings = options(Codec::Zstd, 65536).settings;
+            Some(Arc::new(Blob::compile(&[1; 4096], &settings)))
+        }
+        fn keep(&self, _: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob> {
+            pack
+        }
+    }
+    let options = packed(Codec::Zstd, 65536, PackBy::Image);
+    let mut out = Vec::new();
+    let plan = Plan::with_packs(&packages(), &options, &Wrong).unwrap();
+    plan.emit(&mut out).unwrap();
+    check(&packages(), &Image::open(out.as_slice()).unwrap());
+}
+
+#[test]
+fn packing_makes_images_smaller_and_identical_tails_are_packed_once() {
+    let size = |tree: &Tree, options: &ImageOptions| Plan::new(tree, options).unwrap().size();
+    let mut tree = packages();
+    let own = size(&tree, &options(Codec::Zstd, 65536));
+    let package = size(&tree, &packed(Codec::Zstd, 65536, PackBy::Package));
+    let whole = packed(Codec::Zstd, 65536, PackBy::Image);
+    let image = size(&tree, &whole);
+    assert!(image <= package && package < own, "{image} {package} {own}");
+    let stats = |tree: &Tree| Plan::new(tree, &whole).unwrap().stats();
+    let before = stats(&tree);
+    // The same end behind another chunk.
+    for (name, seed) in [("a", 2), ("b", 5)] {
+        let mut content = bytes(65536, seed);
+        content.extend(bytes(19 * 997, 57));
+        tree.insert(path(name), file(content));
+    }
+    assert_eq!(stats(&tree).packed, before.packed);
+}
+
 #[test]
 fn the_same_tree_gives_the_same_bytes_on_one_thread_and_on_many() {
     let mut tree = Tree::new();
@@ -341,7 +504,13 @@ fn the_same_tree_gives_the_same_bytes_on_one_thread_and_on_many() {
             .num_threads(threads)
             .build()
             .unwrap()
-            .install(|| image(&tree, &options(Codec::Zstd, 65536)))
+            .install(|| {
+                [
+                    options(Codec::Zstd, 65536),
+                    packed(Codec::Zstd, 65536, PackBy::Image),
+                ]
+                .map(|options| image(&tree, &options))
+            })
     };
     assert_eq!(build(1), build(8));
 }
@@ -393,7 +562,7 @@ fn bad_superblocks_are_told_apart() {
     };
     assert!(matches!(open(1024, 0), ReadError::Magic));
     assert!(matches!(open(1036, 9), ReadError::Unsupported { .. }));
-    assert!(matches!(open(1104, 0x20), ReadError::Unsupported { .. }));
+    assert!(matches!(open(1104, 0x40), ReadError::Unsupported { .. }));
     assert!(matches!(open(1200, 1), ReadError::Checksum { .. }));
     assert!(matches!(
         Image::open(&good[..2000]).unwrap_err(),
@@ -424,7 +593,12 @@ fn the_dump_of_a_small_image_is_stable() {
             link: None,
         }),
     );
-    let bytes = image(&tree, &options(Codec::Zstd, 65536));
-    let text = dump(&Image::open(bytes.as_slice()).unwrap(), true).unwrap();
-    insta::assert_snapshot!(text);
+    for (name, options) in [
+        ("own", options(Codec::Zstd, 65536)),
+        ("packed", packed(Codec::Zstd, 65536, PackBy::Image)),
+    ] {
+        let bytes = image(&tree, &options);
+        let text = dump(&Image::open(bytes.as_slice()).unwrap(), true).unwrap();
+        insta::assert_snapshot!(name, text);
+    }
 }

@@ -138,7 +138,7 @@ impl<R: ReadAt> Volume for SystemVolume<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::erofs::{Codec, CodecSettings, ImageOptions, Plan};
+    use crate::erofs::{Codec, CodecSettings, ImageOptions, PackBy, Plan, Tails};
     use crate::inspect::{copy, list};
     use crate::stamp::Stamp;
     use crate::tree::{Kind as TreeKind, Meta, Origin, Tree};
@@ -181,7 +181,9 @@ mod tests {
                 codec: Codec::Zstd,
                 level: 3,
                 chunk: 65536,
+                tails: Tails::Packed,
             },
+            packs: PackBy::Image,
         };
         let mut bytes = Vec::new();
         Plan::new(&tree, &options)

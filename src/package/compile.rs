@@ -172,6 +172,7 @@ pub fn fuzz_parse(bytes: &[u8]) {
         codec: crate::erofs::Codec::None,
         level: 0,
         chunk: 4096,
+        tails: crate::erofs::Tails::Own,
     };
     let limits = Limits {
         deb: 1 << 24,

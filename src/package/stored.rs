@@ -18,7 +18,7 @@ use crate::tree::{Meta, PathError, TreePath};
 
 /// Version of what a package compiles to, apart from blobs: a higher one makes all of them anew. To be
 /// raised whenever [`Head`] changes, or what is read from a package.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -139,6 +139,13 @@ impl Head {
                 xattrs: entry.meta.xattrs.clone(),
                 kind,
             });
+        }
+        for (stored, entry) in entries.iter_mut().zip(&object.entries) {
+            if let (StoredKind::File(stored), EntryKind::File(blob)) =
+                (&mut stored.kind, &entry.kind)
+            {
+                stored.put_tail(blob, data)?;
+            }
         }
         Ok(Self {
             deb: object.deb.0,

@@ -158,6 +158,7 @@ pub const SETTINGS: crate::erofs::CodecSettings = crate::erofs::CodecSettings {
     codec: crate::erofs::Codec::Zstd,
     level: 1,
     chunk: 65_536,
+    tails: crate::erofs::Tails::Own,
 };
 
 /// Compiles what `deb` made.

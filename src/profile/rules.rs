@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::checks::bytes_shown;
 use super::cmdline;
-use super::schema::{DiskSize, MIB, Profile, Reboot};
+use super::schema::{DiskSize, MIB, Packing, Profile, Reboot};
 use super::source::{Origin, Problem};
 use super::yaml::Node;
 use crate::erofs::Codec;
@@ -268,7 +268,21 @@ fn ways_in(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
 fn compression(profile: &Profile, tree: &Node, problems: &mut Vec<Problem>) {
     let settings = &profile.root.compression;
     let (name, most) = match settings.codec {
-        Codec::None => return,
+        Codec::None => {
+            if settings.packing != Packing::None {
+                let path = ["root", "compression", "packing"];
+                problems.push(
+                    Problem::at(
+                        tree.at(&path).map_or(&tree.origin, |node| &node.origin),
+                        "`root.compression.packing` is for files that are compressed, and \
+                         `root.compression.codec` is `none`"
+                            .to_owned(),
+                    )
+                    .hint("set `packing: none`, or a codec"),
+                );
+            }
+            return;
+        }
         Codec::Zstd => ("zstd", 22),
         Codec::Lz4hc => ("lz4hc", 12),
     };

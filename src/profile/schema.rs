@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::board::Board;
 use crate::arch::Arch;
 use crate::digest::Sha256;
-use crate::erofs::CodecSettings;
+use crate::erofs::{Codec, CodecSettings, PackBy, Tails};
 
 /// A profile after `extends` was merged, defaults were filled in and every value was validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -229,7 +229,7 @@ pub struct Root {
     /// Kernel parameters.
     pub sysctl: BTreeMap<String, String>,
     /// How `/usr` is compressed.
-    pub compression: CodecSettings,
+    pub compression: Compression,
     /// Locale of the system.
     pub locale: String,
     /// Time zone.
@@ -250,15 +250,67 @@ impl Default for Root {
             units: Units::default(),
             tmpfiles: Vec::new(),
             sysctl: BTreeMap::new(),
-            compression: CodecSettings {
-                codec: crate::erofs::Codec::Zstd,
+            compression: Compression {
+                codec: Codec::Zstd,
                 level: 3,
                 chunk: 256 * 1024,
+                packing: Packing::None,
             },
             locale: "C.UTF-8".into(),
             timezone: "Etc/UTC".into(),
             hostname: None,
             journal_max: "256M".into(),
+        }
+    }
+}
+
+/// How `/usr` is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// Which codec.
+    pub codec: Codec,
+    /// Its level.
+    pub level: i32,
+    /// Bytes of input to a chunk.
+    pub chunk: u32,
+    /// Whose ends of files are compressed together.
+    pub packing: Packing,
+}
+
+/// Whose ends of files are compressed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// Each end is compressed on its own.
+    None,
+    /// Those of one package.
+    Package,
+    /// Those of all files.
+    Image,
+}
+
+impl Compression {
+    /// How blobs are compiled.
+    #[must_use]
+    pub const fn settings(self) -> CodecSettings {
+        CodecSettings {
+            codec: self.codec,
+            level: self.level,
+            chunk: self.chunk,
+            tails: match self.packing {
+                Packing::None => Tails::Own,
+                Packing::Package | Packing::Image => Tails::Packed,
+            },
+        }
+    }
+
+    /// How an image packs what blobs leave to it.
+    #[must_use]
+    pub const fn packs(self) -> PackBy {
+        match self.packing {
+            Packing::Package => PackBy::Package,
+            Packing::None | Packing::Image => PackBy::Image,
         }
     }
 }

@@ -452,6 +452,13 @@ static COMPRESSION: Record = Record {
             Shape::ChunkSize,
             "Input that is compressed on its own.",
         ),
+        field(
+            "packing",
+            Shape::Choice(&["none", "package", "image"]),
+            "Whose ends of files are compressed together, behind the last full chunk: nobody's, \
+             those of one package, or of all files. More of them make a smaller image; fewer are \
+             compressed anew when a package changes.",
+        ),
     ],
 };
 

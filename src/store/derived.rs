@@ -64,7 +64,8 @@ impl Store {
         blob: &Blob,
     ) -> Result<Arc<Blob>> {
         let mut data = NewData::default();
-        let stored = StoredBlob::put(blob, &mut data)?;
+        let mut stored = StoredBlob::put(blob, &mut data)?;
+        stored.put_tail(blob, &mut data)?;
         let head = postcard::to_stdvec(&stored)?;
         let object = self.write_object((kind, key, kind), &head, &data, Sync::Later)?;
         Ok(Arc::new(stored.open(&object)?))

@@ -156,7 +156,9 @@ fn blobs_are_read_from_their_files_and_damage_is_told_and_mended() {
     let (_dir, store) = store();
     let key = key_of(&[b"pack"]);
     let plain: Vec<u8> = (0..90_000_u32).flat_map(u32::to_le_bytes).collect();
-    let settings = crate::profile::schema::Root::default().compression;
+    let settings = crate::profile::schema::Root::default()
+        .compression
+        .settings();
     let blob = Blob::compile(&plain, &settings);
     assert!(store.derived_blob("pack", &key).unwrap().is_none());
     let kept = store.keep_derived_blob("pack", &key, &blob).unwrap();

@@ -93,6 +93,7 @@ mod tests {
             codec: Codec::None,
             level: 0,
             chunk: 4096,
+            tails: crate::erofs::Tails::Own,
         };
         let file = |content, link| Kind::File { content, link };
         let compiled = Content::Blob(Blob::compile(b"text", &settings).into());

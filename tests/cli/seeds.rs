@@ -10,7 +10,7 @@ use hullwright::archive::{cleartext, openpgp::Keyring, packages};
 use hullwright::digest::Sha256;
 use hullwright::disk::GptTable;
 use hullwright::disk::format::{Entry, Header};
-use hullwright::erofs::{Codec, CodecSettings, Image, ImageOptions, Plan};
+use hullwright::erofs::{Codec, CodecSettings, Image, ImageOptions, PackBy, Plan, Tails};
 use hullwright::esp::{self, EspContent, EspFile, EspReader};
 use hullwright::kernel::index::{Builder, Index};
 use hullwright::release::index::{File, Layout, Release};
@@ -70,7 +70,7 @@ fn tree() -> Tree {
     tree
 }
 
-fn erofs(codec: Codec) -> Vec<u8> {
+fn erofs(codec: Codec, tails: Tails) -> Vec<u8> {
     let options = ImageOptions {
         stamp: Stamp::from_seconds(1),
         uuid: Uuid::from_u128(1),
@@ -79,7 +79,9 @@ fn erofs(codec: Codec) -> Vec<u8> {
             codec,
             level: 3,
             chunk: 65536,
+            tails,
         },
+        packs: PackBy::Image,
     };
     let mut out = Vec::new();
     Plan::new(&tree(), &options)
@@ -337,9 +339,10 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ),
         // Made by GCC, with a module's information and a note: no writer of ours makes ELF.
         ("elf", "shared", read("fuzz/seeds/elf/shared")),
-        ("erofs", "plain", erofs(Codec::None)),
-        ("erofs", "lz4", erofs(Codec::Lz4hc)),
-        ("erofs", "zstd", erofs(Codec::Zstd)),
+        ("erofs", "plain", erofs(Codec::None, Tails::Own)),
+        ("erofs", "lz4", erofs(Codec::Lz4hc, Tails::Own)),
+        ("erofs", "zstd", erofs(Codec::Zstd, Tails::Own)),
+        ("erofs", "packed", erofs(Codec::Zstd, Tails::Packed)),
         ("fat", "esp", fat()),
         ("gpt", "table", gpt()),
         ("kmod", "index", index.finish().unwrap()),

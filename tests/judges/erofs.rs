@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use erofs_rs::EroFS;
 use erofs_rs::backend::SliceImage;
-use hullwright::erofs::{Codec, CodecSettings, ImageOptions, Plan};
+use hullwright::erofs::{Codec, CodecSettings, ImageOptions, PackBy, Plan, Tails};
 use hullwright::stamp::Stamp;
 use hullwright::tree::{Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath};
 use hullwright::verity;
@@ -20,8 +20,8 @@ use crate::support::{good, tool, trixie, trixie_tool};
 
 const STAMP: u64 = 1_700_000_000;
 
-/// Every codec, with the smallest and largest chunks and those of the profiles.
-const SETTINGS: [CodecSettings; 7] = [
+/// Every codec, with the smallest and largest chunks and those of the profiles, and each packing.
+const SETTINGS: [Settings; 13] = [
     settings(Codec::None, 1, 65536),
     settings(Codec::Zstd, 3, 4096),
     settings(Codec::Zstd, 3, 65536),
@@ -29,13 +29,40 @@ const SETTINGS: [CodecSettings; 7] = [
     settings(Codec::Zstd, 3, 1 << 20),
     settings(Codec::Lz4hc, 3, 4096),
     settings(Codec::Lz4hc, 9, 262_144),
+    packed(Codec::Zstd, 3, 4096, PackBy::Image),
+    packed(Codec::Zstd, 3, 65536, PackBy::Package),
+    packed(Codec::Zstd, 9, 262_144, PackBy::Image),
+    packed(Codec::Zstd, 3, 1 << 20, PackBy::Image),
+    packed(Codec::Lz4hc, 3, 4096, PackBy::Package),
+    packed(Codec::Lz4hc, 9, 262_144, PackBy::Image),
 ];
 
-const fn settings(codec: Codec, level: i32, chunk: u32) -> CodecSettings {
-    CodecSettings {
-        codec,
-        level,
-        chunk,
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    codec: CodecSettings,
+    packs: PackBy,
+}
+
+const fn settings(codec: Codec, level: i32, chunk: u32) -> Settings {
+    Settings {
+        codec: CodecSettings {
+            codec,
+            level,
+            chunk,
+            tails: Tails::Own,
+        },
+        packs: PackBy::Image,
+    }
+}
+
+const fn packed(codec: Codec, level: i32, chunk: u32, packs: PackBy) -> Settings {
+    let own = settings(codec, level, chunk);
+    Settings {
+        codec: CodecSettings {
+            tails: Tails::Packed,
+            ..own.codec
+        },
+        packs,
     }
 }
 
@@ -116,10 +143,11 @@ fn tree() -> Tree {
     ];
     for size in sizes {
         for seed in 0..3 {
-            tree.insert(
-                path(&format!("size/{size}-{seed}")),
-                file(bytes(size, seed)),
-            );
+            let node = Node {
+                origin: Origin::Package(format!("package{seed}").into()),
+                ..file(bytes(size, seed))
+            };
+            tree.insert(path(&format!("size/{size}-{seed}")), node);
         }
     }
     for copy in ["copy/a", "copy/b"] {
@@ -197,12 +225,13 @@ fn tree() -> Tree {
     tree
 }
 
-fn write(tree: &Tree, settings: CodecSettings) -> Vec<u8> {
+fn write(tree: &Tree, settings: Settings) -> Vec<u8> {
     let options = ImageOptions {
         stamp: Stamp::from_seconds(STAMP),
         uuid: Uuid::from_u128(7),
         label: "judged".into(),
-        settings,
+        settings: settings.codec,
+        packs: settings.packs,
     };
     let mut out = Vec::new();
     Plan::new(tree, &options).unwrap().emit(&mut out).unwrap();
@@ -228,6 +257,36 @@ fn fsck_extracts_every_layout() {
                 .arg(format!("/tmp/{name}")),
         );
         fs::remove_file(&image).unwrap();
+    }
+}
+
+#[test]
+fn fsck_extracts_what_was_packed() {
+    let mut tree = tree();
+    // More names of one inode than ext4 allows.
+    tree.remove(&path("links"));
+    for (i, settings) in SETTINGS.into_iter().enumerate() {
+        if settings.codec.tails == Tails::Own {
+            continue;
+        }
+        let name = format!("extract-{i}.erofs");
+        let (image, out) = (scratch(&name), scratch(&format!("extract-{i}")));
+        fs::write(&image, write(&tree, settings)).unwrap();
+        good(trixie_tool("fsck.erofs").args([
+            &format!("--extract=/tmp/extract-{i}"),
+            &format!("/tmp/{name}"),
+        ]));
+        for (path, node) in tree.iter() {
+            if let Some(content) = node.content() {
+                let real = out.join(OsStr::from_bytes(path.as_bytes()));
+                assert!(
+                    fs::read(&real).unwrap() == *content.read().unwrap(),
+                    "{settings:?}: {path} differs"
+                );
+            }
+        }
+        fs::remove_file(&image).unwrap();
+        fs::remove_dir_all(&out).unwrap();
     }
 }
 

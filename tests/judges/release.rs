@@ -322,7 +322,17 @@ fn releases_that_do_not_fit_are_refused_with_the_numbers() {
 
     // An ordinary next release, killed on its way, is as if it had never begun; then it succeeds.
     let mut killed = project.cut("fit", "beta", "1.1.0", &stamp).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(8));
+    let work = |at: &Path| {
+        let entries = fs::read_dir(at).unwrap().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(".hullwright-"))
+    };
+    while !work(project.dir.path()) && !work(&project.path("fit")) {
+        assert!(killed.try_wait().unwrap().is_none(), "nothing to interrupt");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(killed.try_wait().unwrap().is_none(), "nothing to interrupt");
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert!(tree() == before);

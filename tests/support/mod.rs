@@ -92,7 +92,8 @@ pub fn tool(name: &str) -> Command {
 /// A tool of the trixie tree, run with the tree as its root.
 pub fn trixie_tool(name: &str) -> Command {
     let mut command = tool("chroot");
-    command.arg(trixie()).arg(name);
+    // Where this machine has its temporary files, the tree may have nothing.
+    command.env_remove("TMPDIR").arg(trixie()).arg(name);
     command
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::dist::{Arch, has_target};
 use crate::steps::call;
+use crate::trixie::Tree;
 
 /// A program and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -61,12 +62,16 @@ const FOREIGN: &str = "
     rm busybox-static_*_arm64.deb
 ";
 
-/// The file that says with which packages a tree was completed.
-const COMPLETE: &str = ".complete";
+/// The trixie tree of the judges.
+const JUDGES: Tree = Tree {
+    path: "/var/cache/hullwright-judges/trixie",
+    packages: TRIXIE,
+    then: FOREIGN,
+};
 
 /// Folder of the trixie tree.
 pub fn trixie() -> PathBuf {
-    PathBuf::from("/var/cache/hullwright-judges/trixie")
+    PathBuf::from(JUDGES.path)
 }
 
 /// Installs what is missing, or says what is. Only exhaustive tests need what makes programs for arm64
@@ -100,7 +105,7 @@ pub fn run(exhaustive: bool) -> Result<()> {
     // Of one version, because both share files.
     let old_qemu =
         qemu_version().is_none_or(|version| version < QEMU) || !has("qemu-system-aarch64");
-    let no_tree = !has_tree();
+    let no_tree = !JUDGES.is_complete();
     if let Some(target) = &no_target {
         // As whoever owns the toolchain; no packages are needed for it.
         call(Command::new("rustup").args(["target", "add", target]))?;
@@ -119,10 +124,7 @@ pub fn run(exhaustive: bool) -> Result<()> {
             ));
         }
         if no_tree {
-            lines.push(format!(
-                "  a trixie tree: debootstrap --variant=minbase trixie {tree} && chroot {tree} apt-get install -y --no-install-recommends {TRIXIE} && chroot {tree} sh -ec '{FOREIGN}' && echo {TRIXIE} > {tree}/{COMPLETE}",
-                tree = trixie().display(),
-            ));
+            lines.push(format!("  a trixie tree: {}", JUDGES.by_hand()));
         }
         bail!(
             "the tests need, and only root on Debian can install by itself:\n{}",
@@ -139,7 +141,7 @@ pub fn run(exhaustive: bool) -> Result<()> {
         install_qemu()?;
     }
     if no_tree {
-        make_tree()?;
+        JUDGES.make()?;
     }
     Ok(())
 }
@@ -149,12 +151,8 @@ fn other_arch() -> Result<Option<Arch>> {
     Ok((Arch::host()? == Arch::X86_64).then_some(Arch::Arm64))
 }
 
-/// Whether the tree is there, whole, and with all packages.
-fn has_tree() -> bool {
-    fs::read_to_string(trixie().join(COMPLETE)).is_ok_and(|packages| packages.trim() == TRIXIE)
-}
-
-fn has(program: &str) -> bool {
+/// Whether `program` can be run here.
+pub fn has(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|paths| {
         std::env::split_paths(&paths)
             .chain(["/usr/sbin".into(), "/sbin".into()])
@@ -162,7 +160,8 @@ fn has(program: &str) -> bool {
     })
 }
 
-fn is_root() -> bool {
+/// Whether this may install and mount.
+pub fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
         .output()
@@ -183,7 +182,8 @@ fn qemu_version() -> Option<u32> {
         .ok()
 }
 
-fn apt(words: &[&str]) -> Result<()> {
+/// Runs apt-get with nobody to ask.
+pub fn apt(words: &[&str]) -> Result<()> {
     call(
         Command::new("apt-get")
             .args(["-o", "Acquire::Retries=3"])
@@ -194,7 +194,7 @@ fn apt(words: &[&str]) -> Result<()> {
 }
 
 /// The Debian mirror of the host's apt sources, for its release `codename`.
-fn mirror() -> Result<(String, String)> {
+pub fn mirror() -> Result<(String, String)> {
     let os = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
     let codename = os
         .lines()
@@ -238,38 +238,4 @@ fn install_qemu() -> Result<()> {
         "qemu-system-arm",
         "qemu-utils",
     ])
-}
-
-fn make_tree() -> Result<()> {
-    let (uri, _) = mirror()?;
-    let tree = trixie();
-    if tree.exists() {
-        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
-    }
-    fs::create_dir_all(&tree)?;
-    call(
-        Command::new("debootstrap")
-            .args(["--variant=minbase", "trixie"])
-            .arg(&tree)
-            .arg(&uri)
-            .stdout(Stdio::null()),
-    )?;
-    // By apt, because debootstrap's own resolver takes the first of alternatives, whatever it depends on.
-    call(
-        Command::new("chroot")
-            .arg(&tree)
-            .args(["apt-get", "install", "-y", "-qq"])
-            .arg("--no-install-recommends")
-            .args(TRIXIE.split(' '))
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(Stdio::null()),
-    )?;
-    call(
-        Command::new("chroot")
-            .arg(&tree)
-            .args(["sh", "-ec", FOREIGN])
-            .stdout(Stdio::null()),
-    )?;
-    fs::write(tree.join(COMPLETE), TRIXIE)?;
-    Ok(())
 }

@@ -4,12 +4,14 @@
     reason = "this runs programs of the machine it is on"
 )]
 
+mod bench;
 mod dist;
 mod fuzz;
 mod install;
 mod licences;
 mod steps;
 mod test;
+mod trixie;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,8 @@ cargo xtask licences
     holds the licence of every locked crate against deny.toml
 cargo xtask fuzz [SECONDS]
     runs every fuzz target for so long (default 20)
+cargo xtask bench [--only NAME] [--runs N] [--json] [--write-docs] …
+    measures hullwright against the tools that people use today; `bench --help` tells more
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         ["test", flags @ ..] if flags.iter().all(|f| ["--fast", "--exhaustive"].contains(f)) => {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
+        ["bench", words @ ..] => bench::run(words),
         ["install"] => install::run(true),
         ["dist"] => dist::Arch::host().and_then(built),
         ["dist", "--arch", name] => match dist::Arch::named(name) {

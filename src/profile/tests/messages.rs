@@ -378,6 +378,7 @@ fn rules_between_values_are_kept() {
         "root: {units: {enable: [debug-shell.service, a.service], mask: [a.service]}}\n",
         "packages: {include: [bash/secruity, vim], exclude: [vim]}\narchives: [{name: security, suites: [x]}]\n",
         "root: {compression: {codec: lz4hc, level: 13}}\n",
+        "root: {compression: {codec: none, packing: image}}\n",
         "disk: {size: 4 GiB}\n",
         "disk: {esp: 8 MiB}\n",
     ];
@@ -453,6 +454,13 @@ profile.yaml:3:43: lz4hc has the levels 1 to 12, not 13
   |
 3 | root: {compression: {codec: lz4hc, level: 13}}
   |                                           ^^
+----
+profile.yaml:3:44: `root.compression.packing` is for files that are compressed, and `root.compression.codec` is `none`
+ --> profile.yaml:3:44
+  |
+3 | root: {compression: {codec: none, packing: image}}
+  |                                            ^^^^^
+hint: set `packing: none`, or a codec
 ----
 profile.yaml:3:14: a disk of 4 GiB is too small: ESP 1 GiB, two slots of 1536 MiB + 32 MiB + 1 MiB, slack 1 GiB and 2 MiB for the partition tables need 5188 MiB
  --> profile.yaml:3:14

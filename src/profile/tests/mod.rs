@@ -5,7 +5,9 @@ mod messages;
 
 use std::path::Path;
 
+use super::schema::Packing;
 use super::*;
+use crate::erofs::{PackBy, Tails};
 use crate::failure::{Failure, Kind};
 
 /// A folder with profiles.
@@ -294,6 +296,21 @@ fn given_parts_of_a_mapping_leave_the_other_defaults() {
     let text = format!("{LEAST}root: {{compression: {{codec: lz4hc, level: 9}}}}\n");
     let compression = parse_bytes(text.as_bytes()).unwrap().root.compression;
     assert_eq!((compression.level, compression.chunk), (9, 256 * 1024));
+    assert_eq!(compression.packing, Packing::None);
+}
+
+#[test]
+fn packing_decides_where_remainders_go_and_with_which_others() {
+    for (packing, tails, packs) in [
+        ("none", Tails::Own, PackBy::Image),
+        ("package", Tails::Packed, PackBy::Package),
+        ("image", Tails::Packed, PackBy::Image),
+    ] {
+        let text = format!("{LEAST}root: {{compression: {{packing: {packing}}}}}\n");
+        let compression = parse_bytes(text.as_bytes()).unwrap().root.compression;
+        assert_eq!(compression.settings().tails, tails);
+        assert_eq!(compression.packs(), packs);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::failures::{HANGS, SAYS_NO, SPINS, with_unit};
+use super::failures::{HANGS, SAYS_NO, STOPS, with_unit};
 use super::fleet::{Fleet, Machines, Variant};
 use super::node::{BOOT, Node};
 use super::power::{Chance, seed};
@@ -28,10 +28,10 @@ struct Bad {
 
 const BAD: &[Bad] = &[
     Bad {
-        name: "a userspace that gets no processor",
+        name: "a kernel that hangs",
         // The kernel of clouds has no driver for the watchdog of this machine.
         variant: Variant {
-            files: &[("usr/lib/systemd/system/hwtest-bad.service", 0o644, SPINS)],
+            files: &[("usr/lib/systemd/system/hwtest-bad.service", 0o644, STOPS)],
             more: "kernel:\n  package: linux-image-arm64\n",
             timeout: 360,
         },
