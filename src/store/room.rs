@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 
+use super::temp::LOCK;
 use super::{FOLDERS, Store, environment};
 
 /// What a cache may take when nobody says otherwise.
@@ -98,6 +99,9 @@ impl Store {
         let mut items = Vec::new();
         for folder in FOLDERS {
             walk(&self.folder(folder), &mut |path, data| {
+                if path.file_name().is_some_and(|name| name == LOCK) {
+                    return;
+                }
                 items.push(Item {
                     folder,
                     path,

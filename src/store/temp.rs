@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::environment;
 
+/// What [`gate`] locks.
+pub(super) const LOCK: &str = ".lock";
+
 /// A file under way in `tmp/`. Its flock says that the writer lives.
 #[derive(Debug)]
 pub struct Temp {
@@ -25,7 +28,7 @@ fn gate(folder: &Path, how: FlockOperation) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .write(true)
-        .open(folder.join(".lock"))?;
+        .open(folder.join(LOCK))?;
     flock(&file, how)?;
     Ok(file)
 }
@@ -128,7 +131,7 @@ pub(super) fn remove_stale(folder: &Path) {
         return;
     };
     for path in entries.flatten().map(|entry| entry.path()) {
-        if path.file_name().is_some_and(|name| name == ".lock") {
+        if path.file_name().is_some_and(|name| name == LOCK) {
             continue;
         }
         let dead = File::open(&path)
