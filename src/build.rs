@@ -29,7 +29,6 @@ use crate::resolve::{Lock, obtain};
 use crate::sign::{self, Signers, Trust, authenticode};
 use crate::staging::Staging;
 use crate::stamp::{Seed, Stamp};
-use crate::store::Memo;
 use crate::tree::policy::{self, PolicyInput, PolicyReport, UpdateInput};
 use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
@@ -142,6 +141,7 @@ fn explain_full_disk(error: anyhow::Error, output: &Path) -> anyhow::Error {
 fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let profile = &inputs.loaded.profile;
     let progress = &inputs.archive.progress;
+    let given = unchanged::given(inputs)?;
     let staging = Staging::begin(inputs.output)?;
     let out = staging.path();
 
@@ -227,7 +227,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
         resign::write_to_sign(out, inputs.trust)?;
     }
     drop(stage);
-    let trace = unchanged::trace(inputs, &lock, out)?;
+    let trace = unchanged::trace(given, &lock, out)?;
     write_report(out, progress, &assembled.report, &trace)?;
     staging.commit(inputs.sync)?;
     Ok(Built {
@@ -395,11 +395,6 @@ fn content_bytes(tree: &Tree) -> u64 {
         .sum()
 }
 
-/// What earlier builds have made.
-fn memo<'a>(inputs: &'a Inputs<'_>) -> &'a dyn Memo {
-    &inputs.archive.store
-}
-
 /// Refuses a kernel that could not run the image.
 fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
     let version = &assembled.boot.kernel_version;
@@ -427,7 +422,7 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
 fn index_modules(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<Modules> {
     let _stage = inputs.archive.progress.stage("depmod", None);
     let version = &assembled.boot.kernel_version;
-    kernel::depmod::write(&mut assembled.tree, version, memo(inputs))
+    kernel::depmod::write(&mut assembled.tree, version, &inputs.archive.store)
         .context("indexing kernel modules")
 }
 
@@ -442,7 +437,7 @@ fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) ->
         development: profile.development,
         stamp: inputs.stamp,
         level: initrd::DEFAULT_LEVEL,
-        memo: memo(inputs),
+        memo: &inputs.archive.store,
     })
     .context("making the initrd")?;
     stage.add(initrd.bytes.len() as u64);

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use blake3::Hasher;
+use blake3::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::build::Inputs;
@@ -18,6 +18,7 @@ use crate::profile::OverlayKind;
 use crate::report::manifest::Manifest;
 use crate::resolve::Lock;
 use crate::sign::Role;
+use crate::store::key_of;
 
 /// File name of the report.
 pub const REPORT: &str = "build-report.json";
@@ -40,13 +41,24 @@ struct Seen {
     changed: (i64, i64),
 }
 
-/// The trace of `folder`, which was built from `inputs` and `lock`.
+/// The hash of all inputs but the lock, which gets its last numbers while an image is linked.
+#[derive(Debug, Clone, Copy)]
+pub struct Given(Hash);
+
+impl Given {
+    fn with(self, lock: &Lock) -> String {
+        let hash = key_of(&[self.0.as_bytes(), &lock.hash().0]);
+        hex(hash.as_bytes())
+    }
+}
+
+/// The trace of `folder`, which was built from what was `given` and `lock`.
 ///
 /// # Errors
-/// The folder, or a file that the profile names, can't be read.
-pub fn trace(inputs: &Inputs<'_>, lock: &Lock, folder: &Path) -> Result<Trace> {
+/// The folder can't be read.
+pub fn trace(given: Given, lock: &Lock, folder: &Path) -> Result<Trace> {
     Ok(Trace {
-        inputs: key(inputs, lock)?,
+        inputs: given.with(lock),
         files: files(folder)?,
     })
 }
@@ -63,7 +75,7 @@ pub fn unchanged(inputs: &Inputs<'_>) -> Result<Option<Manifest>> {
         return Ok(None);
     };
     if files(inputs.output).ok().as_ref() != Some(&known.files)
-        || key(inputs, inputs.lock)? != known.inputs
+        || given(inputs)?.with(inputs.lock) != known.inputs
     {
         return Ok(None);
     }
@@ -90,14 +102,17 @@ fn files(folder: &Path) -> Result<Vec<Seen>> {
     Ok(out)
 }
 
-/// The hash of profile, lock, keys, the files that they name, and of this very program.
-fn key(inputs: &Inputs<'_>, lock: &Lock) -> Result<String> {
+/// The hash of profile, keys, the files that they name, and of this very program. To be taken before
+/// anything is read for the image: what is changed meanwhile is then not mistaken for what was linked.
+///
+/// # Errors
+/// A file that the profile names can't be read.
+pub fn given(inputs: &Inputs<'_>) -> Result<Given> {
     let mut hash = Hasher::new();
     let mut put = |bytes: &[u8]| {
         hash.update(&bytes.len().to_le_bytes()).update(bytes);
     };
     program(&mut put);
-    put(&lock.hash().0);
     put(inputs.loaded.whole().as_bytes());
     put(&inputs.stamp.seconds().to_le_bytes());
     for entry in inputs.loaded.overlay()? {
@@ -131,7 +146,7 @@ fn key(inputs: &Inputs<'_>, lock: &Lock) -> Result<String> {
         u8::from(inputs.signers.is_some()),
         u8::from(trust.is_development()),
     ]);
-    Ok(hex(hash.finalize().as_bytes()))
+    Ok(Given(hash.finalize()))
 }
 
 /// Another program may write other bytes; one under development has the same version all day.

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use anyhow::{Context as _, Result};
 use sha2::Digest as _;
 
-use super::{Inputs, memo};
+use super::Inputs;
 use crate::digest::Sha256;
 use crate::erofs::{ImageOptions, Plan, Segment};
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) ->
     let hashes = out.join("usr.verity");
     let salt = verity::salt(&profile.os.id);
     let (image_sha256, leaves) =
-        write_image(&plan, &image, salt, memo(inputs)).context("writing usr.erofs")?;
+        write_image(&plan, &image, salt, &inputs.archive.store).context("writing usr.erofs")?;
     let mut bytes = Vec::new();
     let verity = leaves
         .write(seed.uuid("usr-verity"), &mut bytes)
@@ -317,6 +317,17 @@ mod tests {
         tree
     }
 
+    fn plan(tree: &Tree) -> Plan {
+        let options = ImageOptions {
+            stamp: Stamp::from_seconds(1),
+            uuid: Uuid::nil(),
+            label: String::new(),
+            settings: SETTINGS,
+            packs: PackBy::Image,
+        };
+        Plan::new(tree, &options).unwrap()
+    }
+
     #[test]
     fn known_leaves_make_the_same_tree_and_one_more_file_needs_one_more_book() {
         let dir = tempfile::tempdir().unwrap();
@@ -324,14 +335,7 @@ mod tests {
         let kept = Kept::default();
         let path = dir.path().join("image");
         let written = |tree: &Tree, memo: &dyn Memo| {
-            let options = ImageOptions {
-                stamp: Stamp::from_seconds(1),
-                uuid: Uuid::nil(),
-                label: String::new(),
-                settings: SETTINGS,
-                packs: PackBy::Image,
-            };
-            let plan = Plan::new(tree, &options).unwrap();
+            let plan = plan(tree);
             let (sha256, leaves) = write_image(&plan, &path, [3; 32], memo).unwrap();
             let image = std::fs::read(&path).unwrap();
             assert_eq!(Sha256::of(&image), sha256);
@@ -355,14 +359,7 @@ mod tests {
     fn a_folder_that_cannot_be_written_to_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
-        let options = ImageOptions {
-            stamp: Stamp::from_seconds(1),
-            uuid: Uuid::nil(),
-            label: String::new(),
-            settings: SETTINGS,
-            packs: PackBy::Image,
-        };
-        let plan = Plan::new(&tree(&store, 0..3), &options).unwrap();
+        let plan = plan(&tree(&store, 0..3));
         let full = Path::new("/dev/full");
         let error = write_image(&plan, full, [0; 32], &store).unwrap_err();
         assert!(format!("{error:#}").contains("No space"), "{error:#}");
