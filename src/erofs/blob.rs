@@ -10,13 +10,13 @@ use std::io::Read;
 use anyhow::Context as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 
 use super::codec;
 use super::data::BlobData;
 use super::format::{BLOCK, INLINE_MAX};
 use super::tail::Tail;
 use crate::store::DamagedObject;
+use crate::verity;
 
 /// Compression of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -471,18 +471,7 @@ impl Blob {
     /// # Errors
     /// The object that holds the blob is damaged.
     pub fn leaves(&self, salt: &[u8; 32]) -> Result<Vec<[u8; 32]>, DamagedObject> {
-        let data = self.data.read()?;
-        Ok(data
-            .par_chunks_exact(BLOCK as usize)
-            .with_min_len(64)
-            .map(|block| {
-                sha2::Sha256::new()
-                    .chain_update(salt)
-                    .chain_update(block)
-                    .finalize()
-                    .into()
-            })
-            .collect())
+        Ok(verity::hash_blocks(salt, &self.data.read()?))
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::InitrdFile;
 use super::cpio;
 use super::pack::{self, Packing, Segment};
-use crate::store::{Memo, remember};
+use crate::store::{Memo, key_of, remember};
 use crate::tree::{Kind, Origin, Tree, fingerprint};
 
 /// Which part of an initrd; in this order they are unpacked.
@@ -66,11 +66,11 @@ pub(super) fn packed(part: Part, tree: &Tree, packing: Packing, memo: &dyn Memo)
 
 /// `key` together with how it is packed.
 pub(super) fn keyed(key: &Hash, packing: Packing) -> Hash {
-    let mut hash = blake3::Hasher::new_keyed(key.as_bytes());
-    hash.update(&packing.stamp.seconds().to_le_bytes());
-    hash.update(&packing.level.to_le_bytes());
-    hash.update(&zstd::zstd_safe::version_number().to_le_bytes());
-    hash.finalize()
+    key_of(&[
+        key.as_bytes(),
+        &packing.stamp.seconds().to_le_bytes(),
+        &packing.level.to_le_bytes(),
+    ])
 }
 
 /// Packs `tree`.

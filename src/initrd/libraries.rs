@@ -14,7 +14,7 @@ use super::contents::Contents;
 use super::elf::{self, Elf, Priority};
 use crate::arch::Arch;
 use crate::failure::{Failure, Kind as FailureKind};
-use crate::store::Memo;
+use crate::store::{self, Memo};
 use crate::tree::{Content, TreePath};
 
 /// How the results of [`close`] are called where they are kept.
@@ -35,7 +35,7 @@ pub(super) fn close(
     let key = key(to, &files);
     let kept = memo.recall(KIND, &key);
     let mut known: Known = kept
-        .and_then(|bytes| postcard::from_bytes(&bytes).ok())
+        .and_then(|bytes| store::decode(&bytes).ok())
         .unwrap_or_default();
     let before = known.len();
     while !files.is_empty() {

@@ -12,7 +12,7 @@ use super::{InitrdInput, OWN};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::kernel::modules::directory;
 use crate::kernel::{Closure, decompress, depmod, plain_path};
-use crate::store::remember;
+use crate::store::{key_of, remember};
 use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
 
 /// The modules, packed, and what became of the names that were asked for.
@@ -29,19 +29,13 @@ pub(super) fn packed(
     contents: &Contents,
     packing: Packing,
 ) -> Result<Packed> {
-    let mut key = blake3::Hasher::new_keyed(input.modules.key().as_bytes());
-    for list in [
+    let names = postcard::to_stdvec(&[
         &contents.load_modules,
         &contents.load_modules_if_present,
         input.wanted_modules,
-    ] {
-        key.update(&list.len().to_le_bytes());
-        for name in list {
-            key.update(&name.len().to_le_bytes())
-                .update(name.as_bytes());
-        }
-    }
-    let key = groups::keyed(&key.finalize(), packing);
+    ])?;
+    let key = key_of(&[input.modules.key().as_bytes(), &names]);
+    let key = groups::keyed(&key, packing);
     remember(input.memo, "initrd-modules-1", &key, || {
         let mut tree = Tree::new();
         let closure = add(&mut tree, input, contents)?;

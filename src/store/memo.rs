@@ -4,7 +4,7 @@ use blake3::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Store;
+use super::{Store, decode};
 
 /// Where such results are kept. It may forget any of them, at any time.
 pub trait Memo: Sync {
@@ -53,7 +53,7 @@ pub fn remember<T: Serialize + DeserializeOwned>(
     make: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let known = memo.recall(kind, key);
-    if let Some(value) = known.and_then(|bytes| postcard::from_bytes(&bytes).ok()) {
+    if let Some(value) = known.and_then(|bytes| decode(&bytes).ok()) {
         return Ok(value);
     }
     let value = make()?;

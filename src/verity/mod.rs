@@ -11,6 +11,7 @@ mod write;
 
 pub use format::SuperBlock;
 pub use read::{VerityError, root_of, verify};
+pub(crate) use write::hash_blocks;
 pub use write::{LeafHasher, Leaves, Verity, build};
 
 use crate::digest::Sha256;
@@ -176,7 +177,7 @@ mod tests {
         let (out, _) = tree(&image);
         let salt = salt("test");
         let (head, rest) = image.split_at(500 * 4096);
-        let known = write::hash_blocks(&salt, rest);
+        let known = hash_blocks(&salt, rest);
         let mut hasher = LeafHasher::new(Vec::new(), salt);
         hasher.write_all(head).unwrap();
         hasher.write_known(rest, &known).unwrap();

@@ -35,7 +35,7 @@ fn hash_block(salt: &[u8], block: &[u8]) -> [u8; DIGEST] {
 }
 
 /// The digest of each whole block of `data`.
-pub(super) fn hash_blocks(salt: &[u8], data: &[u8]) -> Vec<[u8; DIGEST]> {
+pub(crate) fn hash_blocks(salt: &[u8], data: &[u8]) -> Vec<[u8; DIGEST]> {
     data.par_chunks_exact(BLOCK)
         .with_min_len(64)
         .map(|block| hash_block(salt, block))

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::measure::{Case, Row, in_turns};
 use super::mkosi::Mkosi;
 use super::setup::{Bench, HOME};
-use super::table::{Finding, Goal, Group, Section};
+use super::table::{Goal, Group, Section};
 
 const GROUP: &str = "build";
 const COLD: &str = "hullwright, packages downloaded, nothing compiled";
@@ -106,16 +106,6 @@ pub fn measure(bench: &Bench) -> Result<Section> {
             Some(Goal::AtMost(150.0)),
         ),
     ];
-    section.findings = findings
-        .into_iter()
-        .filter_map(|(what, value, unit, goal)| {
-            Some(Finding {
-                what: what.to_owned(),
-                value: value?,
-                unit,
-                goal,
-            })
-        })
-        .collect();
+    section.find(findings);
     Ok(section)
 }

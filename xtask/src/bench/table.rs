@@ -153,6 +153,22 @@ impl Section {
             .find(|candidate| candidate.name == row)
     }
 
+    /// The findings whose figures are known: what, value, unit, goal.
+    pub fn find(
+        &mut self,
+        findings: impl IntoIterator<Item = (&'static str, Option<f64>, &'static str, Option<Goal>)>,
+    ) {
+        for (what, value, unit, goal) in findings {
+            let what = what.to_owned();
+            self.findings.extend(value.map(|value| Finding {
+                what,
+                value,
+                unit,
+                goal,
+            }));
+        }
+    }
+
     /// Method, tables and findings.
     pub fn markdown(&self) -> String {
         let mut out = String::new();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::erofs::DEFAULT;
 use super::measure::{Case, Sample, in_turns};
 use super::setup::{Bench, program};
-use super::table::{Finding, Goal, Group, Section};
+use super::table::{Goal, Group, Section};
 
 const SALT: &str = "abababababababababababababababababababababababababababababababab";
 const UUID: &str = "52ff4eda-0d33-44cd-8b5d-88543bcdad8e";
@@ -111,16 +111,6 @@ pub fn measure(bench: &Bench) -> Result<Section> {
             None,
         ),
     ];
-    section.findings = findings
-        .into_iter()
-        .filter_map(|(what, value, unit, goal)| {
-            Some(Finding {
-                what: what.to_owned(),
-                value: value?,
-                unit,
-                goal,
-            })
-        })
-        .collect();
+    section.find(findings);
     Ok(section)
 }
