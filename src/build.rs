@@ -2,7 +2,10 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
+mod containers;
 mod disk;
+mod kernel_only;
+mod sizes;
 mod usr;
 
 use std::fs;
@@ -14,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::archive::{self, Keyrings};
 use crate::digest::Sha256;
-use crate::esp;
+use crate::esp::{self, board::Additions};
 use crate::failure::{Failure, Kind, failure_of};
 use crate::initrd::{self, Initrd, InitrdInput, root_hash_signature};
 use crate::kernel;
@@ -23,6 +26,7 @@ use crate::package::{self, Compiler, DebId, PackageObject};
 use crate::profile::schema::VeritySignature;
 use crate::profile::{Loaded, OverlayKind, Profile};
 use crate::report::manifest::{Artefact, FileCounts, Manifest};
+use crate::report::size::budget;
 use crate::report::{Progress, manifest, progress};
 use crate::resign;
 use crate::resolve::{Lock, obtain};
@@ -35,6 +39,8 @@ use crate::uki::{self, Section};
 use crate::unchanged::{self, Trace};
 use crate::verity;
 use disk::OnEsp;
+pub use kernel_only::{PackagedKernel, packaged_kernel};
+pub use sizes::sizes;
 use usr::Usr;
 
 /// Everything a build is given besides the profile and the lock.
@@ -145,26 +151,10 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let staging = Staging::begin(inputs.output)?;
     let out = staging.path();
 
-    let artefacts_of_board =
-        archive::fetch_artefacts(inputs.lock, &inputs.loaded.profile, inputs.archive)?;
-    let objects = fetch_and_compile(inputs)?;
-    let mut assembled = assemble(inputs, &objects)?;
-    drop(objects);
-    let additions = esp::board::collect(
-        inputs.loaded,
-        inputs.lock,
-        &artefacts_of_board,
-        &assembled.boot,
-    )?;
+    let (mut assembled, additions) = gather(inputs)?;
     check_kernel(profile, &assembled)?;
-    let lock = Lock {
-        ids: assembled.report.ids.clone(),
-        ..inputs.lock.clone()
-    };
-    let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
-
-    let modules = index_modules(&mut assembled, inputs)?;
-    let mut initrd = make_initrd(inputs, &assembled, &modules)?;
+    let (lock, seed) = numbered(inputs, &assembled);
+    let mut initrd = divide(inputs, &mut assembled)?;
     let usr = usr::write(inputs, &assembled.tree, seed, out)?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
@@ -173,6 +163,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     }
     let has_signature = signature.has_key.then_some(&*signature.partition);
     let initrd_files = initrd.files.len() as u64;
+    let initrd_parts = sizes::parts(&initrd);
     let (begun, signed) = rayon::join(
         || disk::begin(inputs, &usr, has_signature, out),
         || {
@@ -187,10 +178,13 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
                 || uki.write(out),
                 || disk::esp(inputs, &usr, has_signature, on_esp, seed),
             );
-            Ok::<_, anyhow::Error>((written?, esp?))
+            let sizes = sizes::of(&assembled, &usr.account, &uki, &initrd_parts)?;
+            Ok::<_, anyhow::Error>((written?, esp?, sizes))
         },
     );
-    let (uki, esp) = signed?;
+    let (uki, esp, sizes) = signed?;
+    sizes::keep(inputs, given, &lock, &sizes);
+    budget::check(inputs.loaded, &lock, &sizes, None)?;
     let disk = disk::finish(inputs, begun?, &esp, &usr, has_signature, seed)?;
 
     let stage = progress.stage("manifest", None);
@@ -252,6 +246,7 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
         let objects = fetch_and_compile(inputs)?;
         let mut assembled = assemble(inputs, &objects)?;
         index_modules(&mut assembled, inputs)?;
+        leave_to_initrd(&mut assembled.tree, inputs.loaded)?;
         Ok(assembled.tree)
     })
 }
@@ -259,9 +254,17 @@ pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
 /// Downloads what is missing and compiles each package as soon as it is there. What the cache has
 /// compiled is not even looked for.
 fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
-    let lock = inputs.lock;
-    let store = &inputs.archive.store;
-    let settings = inputs.loaded.profile.root.compression.settings();
+    objects(inputs.loaded, inputs.lock, inputs.keyrings, inputs.archive)
+}
+
+fn objects(
+    loaded: &Loaded,
+    lock: &Lock,
+    keyrings: &Keyrings,
+    archive: &archive::Context,
+) -> Result<Vec<Arc<PackageObject>>> {
+    let store = &archive.store;
+    let settings = loaded.profile.root.compression.settings();
     let known: Vec<_> = lock
         .packages
         .par_iter()
@@ -275,14 +278,14 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
     let total = to_compile
         .filter_map(|(package, known)| known.is_none().then_some(package.size))
         .sum();
-    let compiler = Compiler::new(settings, Some(store), &inputs.archive.progress, Some(total))?;
+    let compiler = Compiler::new(settings, Some(store), &archive.progress, Some(total))?;
     for (index, object) in known.iter().enumerate() {
         if let Some(object) = object {
             compiler.adopt(index, Arc::clone(object));
         }
     }
     let missing = |index: usize| matches!(known.get(index), Some(None));
-    let local = obtain::local_files(inputs.loaded)?;
+    let local = obtain::local_files(loaded)?;
     let failed = std::sync::Mutex::new(None);
     let submit = |index: usize, path: &Path| {
         let Some(package) = lock.packages.get(index).filter(|_| missing(index)) else {
@@ -307,26 +310,50 @@ fn fetch_and_compile(inputs: &Inputs<'_>) -> Result<Vec<Arc<PackageObject>>> {
                         package.name, package.path
                     ),
                 )
-                .hint(format!(
-                    "lock it anew: hullwright lock {}",
-                    inputs.loaded.stem
-                ))
+                .hint(format!("lock it anew: hullwright lock {}", loaded.stem))
             })?;
             submit(index, &file.path);
         }
     }
-    archive::fetch_some(
-        lock,
-        &inputs.loaded.profile,
-        inputs.keyrings,
-        inputs.archive,
-        &missing,
-        &submit,
-    )?;
+    archive::fetch_some(lock, &loaded.profile, keyrings, archive, &missing, &submit)?;
     if let Some(error) = failed.into_inner().ok().flatten() {
         return Err(error);
     }
     compiler.finish()
+}
+
+/// Everything that an image is made of: its tree, and what the board has on the ESP.
+fn gather(inputs: &Inputs<'_>) -> Result<(Assembled, Additions)> {
+    let artefacts_of_board =
+        archive::fetch_artefacts(inputs.lock, &inputs.loaded.profile, inputs.archive)?;
+    let objects = fetch_and_compile(inputs)?;
+    let assembled = assemble(inputs, &objects)?;
+    drop(objects);
+    let additions = esp::board::collect(
+        inputs.loaded,
+        inputs.lock,
+        &artefacts_of_board,
+        &assembled.boot,
+    )?;
+    Ok((assembled, additions))
+}
+
+/// The lock with the numbers of all users and groups, and the seed that follows from it.
+fn numbered(inputs: &Inputs<'_>, assembled: &Assembled) -> (Lock, Seed) {
+    let lock = Lock {
+        ids: assembled.report.ids.clone(),
+        ..inputs.lock.clone()
+    };
+    let seed = Seed::new(&[&lock.hash().0, &inputs.loaded.hash().0]);
+    (lock, seed)
+}
+
+/// Takes the initrd out of the tree, which then has what `/usr` has.
+fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<Initrd> {
+    let modules = index_modules(assembled, inputs)?;
+    let initrd = make_initrd(inputs, assembled, &modules)?;
+    leave_to_initrd(&mut assembled.tree, inputs.loaded)?;
+    Ok(initrd)
 }
 
 /// The tree of an image with what boots it.
@@ -342,13 +369,13 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let profile = &inputs.loaded.profile;
     let mut tree = tree::merge(objects)?;
     let boot = tree::boot_files::take(&mut tree, profile.arch)?;
-    let pruned = tree::prune(&mut tree, &profile.root.prune)?;
+    let pruned = tree::prune(&mut tree, &tree::parts::rules(&profile.root)?)?;
     for (rule, place) in inputs.loaded.own_prune_rules() {
         if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
             tracing::warn!("{place}: root.prune: `{rule}` matches nothing");
         }
     }
-    let overlay: Vec<_> = inputs
+    let mut overlay: Vec<_> = inputs
         .loaded
         .overlay()?
         .into_iter()
@@ -366,6 +393,7 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
             source: entry.from.into(),
         })
         .collect();
+    overlay.extend(containers::entries(inputs.loaded, &inputs.archive.store)?);
     let report = policy::apply(
         &mut tree,
         &PolicyInput {
@@ -388,6 +416,18 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     Ok(Assembled { tree, boot, report })
 }
 
+/// Takes out of the tree what only the initrd has.
+fn leave_to_initrd(tree: &mut Tree, loaded: &Loaded) -> Result<()> {
+    let rules = &loaded.profile.root.initrd_only;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    for unmatched in tree::prune(tree, rules)?.unmatched {
+        tracing::warn!("root.initrd_only: `{unmatched}` matches nothing");
+    }
+    Ok(())
+}
+
 fn content_bytes(tree: &Tree) -> u64 {
     tree.iter()
         .filter_map(|(_, node)| node.content())
@@ -404,18 +444,29 @@ fn check_kernel(profile: &Profile, assembled: &Assembled) -> Result<()> {
         );
         return Ok(());
     };
-    let modules = TreePath::parse(format!("usr/lib/modules/{version}"))?;
-    let needs = kernel::contract::Needs {
+    let needs = kernel_needs(profile, compressed_modules(&assembled.tree, version)?);
+    kernel::contract::ensure(version, &config.read()?, needs)
+}
+
+/// What the image of a profile asks of its kernel.
+fn kernel_needs(profile: &Profile, compressed_modules: bool) -> kernel::contract::Needs<'_> {
+    kernel::contract::Needs {
+        arch: profile.arch,
         codec: profile.root.compression.codec,
-        compressed_modules: assembled.tree.below(&modules).any(|(path, _)| {
-            [&b".ko.xz"[..], b".ko.zst", b".ko.gz"]
-                .iter()
-                .any(|end| path.name().ends_with(end))
-        }),
+        compressed_modules,
         locked_down: !profile.development,
         signed_root_hash: profile.boot.verity_signature == VeritySignature::Require,
-    };
-    kernel::contract::ensure(version, &config.read()?, needs)
+        topics: &profile.kernel.contract,
+    }
+}
+
+fn compressed_modules(tree: &Tree, version: &str) -> Result<bool> {
+    let modules = TreePath::parse(format!("usr/lib/modules/{version}"))?;
+    Ok(tree.below(&modules).any(|(path, _)| {
+        [&b".ko.xz"[..], b".ko.zst", b".ko.gz"]
+            .iter()
+            .any(|end| path.name().ends_with(end))
+    }))
 }
 
 /// Writes depmod's indices into the tree.
@@ -436,7 +487,7 @@ fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) ->
         wanted_modules: &profile.kernel.initrd_modules,
         development: profile.development,
         stamp: inputs.stamp,
-        level: initrd::DEFAULT_LEVEL,
+        level: profile.optimize.initrd_level(),
         memo: &inputs.archive.store,
     })
     .context("making the initrd")?;

@@ -4,6 +4,7 @@
 
 pub mod arch;
 pub mod archive;
+pub mod audit;
 pub mod base64;
 pub mod build;
 pub mod cli;
@@ -12,6 +13,8 @@ pub mod disk;
 pub mod erofs;
 pub mod esp;
 pub mod failure;
+#[cfg(test)]
+mod generated;
 pub mod initrd;
 pub mod inspect;
 pub mod kernel;

@@ -43,12 +43,23 @@ struct Seen {
 
 /// The hash of all inputs but the lock, which gets its last numbers while an image is linked.
 #[derive(Debug, Clone, Copy)]
-pub struct Given(Hash);
+pub struct Given {
+    all: Hash,
+    /// Without who signs, and when.
+    content: Hash,
+}
 
 impl Given {
     fn with(self, lock: &Lock) -> String {
-        let hash = key_of(&[self.0.as_bytes(), &lock.hash().0]);
+        let hash = key_of(&[self.all.as_bytes(), &lock.hash().0]);
         hex(hash.as_bytes())
+    }
+
+    /// The key of what follows from the inputs and `lock`, and not from whether it is signed already:
+    /// a signature takes the place that was kept for it.
+    #[must_use]
+    pub fn content(self, lock: &Lock) -> Hash {
+        key_of(&[self.content.as_bytes(), &lock.hash().0])
     }
 }
 
@@ -142,11 +153,13 @@ pub fn given(inputs: &Inputs<'_>) -> Result<Given> {
         put(&variables.db);
         put(variables.dbx.as_deref().unwrap_or_default());
     }
-    put(&[
-        u8::from(inputs.signers.is_some()),
-        u8::from(trust.is_development()),
-    ]);
-    Ok(Given(hash.finalize()))
+    put(&[u8::from(trust.is_development())]);
+    let content = hash.finalize();
+    hash.update(&[u8::from(inputs.signers.is_some())]);
+    Ok(Given {
+        all: hash.finalize(),
+        content,
+    })
 }
 
 /// Another program may write other bytes; one under development has the same version all day.

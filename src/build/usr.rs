@@ -14,7 +14,7 @@ use sha2::Digest as _;
 
 use super::Inputs;
 use crate::digest::Sha256;
-use crate::erofs::{ImageOptions, Plan, Segment};
+use crate::erofs::{Account, ImageOptions, Plan, Segment};
 use crate::failure::Failure;
 use crate::stamp::Seed;
 use crate::store::Memo;
@@ -34,13 +34,13 @@ pub(super) struct Usr {
     pub(super) hashes: PathBuf,
     pub(super) hashes_sha256: Sha256,
     pub(super) verity: verity::Verity,
+    pub(super) account: Account,
 }
 
-/// Writes `usr.erofs` and `usr.verity` into `out`.
-pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
-    let stage = inputs.archive.progress.stage("usr", None);
+/// Lays the image out.
+pub(super) fn plan(inputs: &Inputs<'_>, tree: &Tree, seed: Seed) -> Result<Plan> {
     let profile = &inputs.loaded.profile;
-    let plan = Plan::with_packs(
+    Ok(Plan::with_packs(
         &tree.subtree(&TreePath::parse("usr")?),
         &ImageOptions {
             stamp: inputs.stamp,
@@ -51,7 +51,14 @@ pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) ->
         },
         &inputs.archive.store,
     )
-    .map_err(Failure::from)?;
+    .map_err(Failure::from)?)
+}
+
+/// Writes `usr.erofs` and `usr.verity` into `out`.
+pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) -> Result<Usr> {
+    let stage = inputs.archive.progress.stage("usr", None);
+    let profile = &inputs.loaded.profile;
+    let plan = plan(inputs, tree, seed)?;
     let image = out.join("usr.erofs");
     let hashes = out.join("usr.verity");
     let salt = verity::salt(&profile.os.id);
@@ -70,6 +77,7 @@ pub(super) fn write(inputs: &Inputs<'_>, tree: &Tree, seed: Seed, out: &Path) ->
         hashes,
         hashes_sha256: Sha256::of(&bytes),
         verity,
+        account: plan.into_account(),
     })
 }
 

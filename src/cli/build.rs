@@ -18,7 +18,6 @@ use crate::report::Progress;
 use crate::report::manifest::Manifest;
 use crate::report::progress::{self, Form};
 use crate::resolve::Lock;
-use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 use crate::sign::{Choice, Role, Signers, Trust};
 use crate::stamp::Stamp;
@@ -275,14 +274,7 @@ impl<'a> Run<'a> {
             None => environment::source_date_epoch()?,
         };
         let lock_path = obtain::lock_path(&loaded);
-        let lock = match obtain::existing(&loaded, arguments.locked)? {
-            Some(lock) => lock,
-            None => {
-                let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
-                fresh.lock.save(&lock_path)?;
-                fresh.lock
-            }
-        };
+        let lock = obtain::lock_on_disk(&loaded, &keyrings, &archive, arguments.locked)?;
         Ok(Prepared {
             stamp: forced.unwrap_or(lock.stamp),
             loaded,

@@ -9,7 +9,6 @@ use serde_json::json;
 use super::arguments::{ArchiveArguments, ProfileArguments};
 use super::{Context, build, output};
 use crate::archive::{self, Releases};
-use crate::resolve::lock::Upgrade;
 use crate::resolve::obtain;
 
 /// Download the locked packages, into the cache or a folder for builds without network.
@@ -40,15 +39,7 @@ impl Fetch {
         for loaded in self.arguments.load_each(&self.profile)? {
             let archive = self.archive.context(&loaded, &progress, &releases)?;
             let keyrings = loaded.keyrings()?;
-            let lock = match obtain::existing(&loaded, false)? {
-                Some(lock) => lock,
-                None => {
-                    let fresh =
-                        obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
-                    fresh.lock.save(&obtain::lock_path(&loaded))?;
-                    fresh.lock
-                }
-            };
+            let lock = obtain::lock_on_disk(&loaded, &keyrings, &archive, false)?;
             archive.store.tidy();
             // Packages for all architectures are in several locks, and counted once.
             let taken = match &self.to {

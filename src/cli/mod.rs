@@ -13,14 +13,17 @@ mod image;
 mod init;
 mod inspect;
 mod interrupt;
+mod kernel;
 mod keys;
 mod lock;
+mod look;
 mod output;
 mod passphrase;
 mod profile;
 mod release;
 mod run;
 mod sign;
+mod size;
 mod test;
 mod why;
 
@@ -83,11 +86,13 @@ enum Command {
     Inspect(inspect::Inspect),
     Lock(lock::LockCommand),
     Why(why::Why),
+    Size(size::Size),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
     Init(init::Init),
     Check(check::Check),
     Profile(profile::ProfileCommand),
+    Kernel(kernel::KernelCommand),
     Keys(keys::Keys),
     Board(board::BoardCommand),
     Addon(addon::AddonCommand),
@@ -171,11 +176,13 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Inspect(command) => command.run(context),
         Command::Lock(command) => command.run(context),
         Command::Why(command) => command.run(context),
+        Command::Size(command) => command.run(context),
         Command::Fetch(command) => command.run(context),
         Command::Cache(command) => command.run(context),
         Command::Init(command) => command.run(context),
         Command::Check(command) => command.run(context),
         Command::Profile(command) => command.run(context),
+        Command::Kernel(command) => command.run(context),
         Command::Keys(command) => command.run(context),
         Command::Board(command) => command.run(context),
         Command::Addon(command) => command.run(context),

@@ -1,37 +1,43 @@
-//! `hullwright why`: what pulls a package in.
+//! `hullwright why`: what pulls a package in, or a file.
 
 use anyhow::Result;
 
-use super::arguments::{ArchiveArguments, ProfileArguments};
+use super::look::LookArguments;
 use super::{Context, build, output};
 use crate::archive::Releases;
 use crate::failure::{Failure, Kind};
+use crate::report::size::{self, Lines};
 use crate::resolve::lock::Upgrade;
 use crate::resolve::{obtain, why};
 
-/// Print the chain that pulls a package in.
+/// Print the chain that pulls a package in, or the file at a path.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  hullwright why qemu libssl3t64")]
+#[command(after_help = "Examples:\n  \
+    hullwright why qemu libssl3t64\n  \
+    hullwright why qemu /usr/bin/ctr\n  \
+    hullwright why qemu /etc/pam.d")]
 pub struct Why {
     /// A built-in name or a path.
     profile: String,
-    /// The package.
-    package: String,
+    /// A package, or the absolute path of a file or directory.
+    #[arg(value_name = "PACKAGE|PATH")]
+    what: String,
     #[command(flatten)]
-    arguments: ProfileArguments,
-    #[command(flatten)]
-    archive: ArchiveArguments,
+    look: LookArguments,
 }
 
 impl Why {
     /// Runs the subcommand.
     pub fn run(&self, context: Context) -> Result<u8> {
-        let loaded = self.arguments.load(&self.profile)?;
+        if self.what.starts_with('/') {
+            return self.path(context);
+        }
+        let loaded = self.look.profile.load(&self.profile)?;
         // A lock knows one chain and needs no network; without one the archive is asked.
         let answer = match obtain::existing(&loaded, false)? {
-            Some(lock) => why::from_lock(&lock, &self.package),
+            Some(lock) => why::from_lock(&lock, &self.what),
             None => {
-                let archive = self.archive.context(
+                let archive = self.look.archive.context(
                     &loaded,
                     &build::progress(context),
                     &Releases::default(),
@@ -39,7 +45,7 @@ impl Why {
                 let keyrings = loaded.keyrings()?;
                 let fresh = obtain::fresh(&loaded, &keyrings, &archive, &Upgrade::Nothing, None)?;
                 let arch = loaded.profile.arch.traits().debian;
-                why::from_resolution(&fresh.resolution, &self.package, arch)
+                why::from_resolution(&fresh.resolution, &self.what, arch)
             }
         };
         if answer.version.is_none() {
@@ -53,6 +59,35 @@ impl Why {
             output::event("result", serde_json::to_value(&answer)?);
         } else {
             output::line_out(answer.to_string().trim_end());
+        }
+        Ok(0)
+    }
+
+    /// Answers for a path.
+    fn path(&self, context: Context) -> Result<u8> {
+        let look = self.look.open(&self.profile, context)?;
+        let sizes = crate::build::sizes(&look.inputs()?)?;
+        let lines = Lines::of(&look.loaded, &look.lock);
+        let Some(found) = size::why::find(&sizes, &self.what) else {
+            let reference = &look.loaded.reference;
+            let failure = Failure::new(
+                Kind::Usage,
+                format!("{reference}: the image has nothing at {}", self.what),
+            );
+            let left_out = size::why::left_out(&look.loaded, &self.what)?;
+            let failure = left_out.into_iter().fold(failure, Failure::hint);
+            let near = size::why::same_name(&sizes, &self.what);
+            return Err(near
+                .iter()
+                .fold(failure, |failure, path| {
+                    failure.hint(format!("of that name it has {path}"))
+                })
+                .into());
+        };
+        if context.json {
+            output::event("result", size::why::json(&sizes, &lines, &found));
+        } else {
+            output::line_out(size::why::text(&sizes, &lines, &found).trim_end());
         }
         Ok(0)
     }

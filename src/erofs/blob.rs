@@ -79,6 +79,17 @@ pub struct Chunk {
     pub blocks: u32,
 }
 
+impl Chunk {
+    /// Bytes as they are stored, without what fills their blocks.
+    #[must_use]
+    pub const fn stored_len(self) -> u32 {
+        match self.form {
+            ChunkForm::Plain => self.raw_len,
+            ChunkForm::Compressed { len } => len,
+        }
+    }
+}
+
 /// A compiled file: its chunks and their blocks, and its tail.
 #[derive(Debug, Clone)]
 pub struct Blob {

@@ -1,11 +1,13 @@
 //! EROFS images: compiled blobs, writer, reader.
 
+mod account;
 mod blob;
 mod codec;
 mod data;
 mod dirent;
 mod draft;
 mod dump;
+mod file;
 pub mod format;
 mod index;
 mod pack;
@@ -37,6 +39,7 @@ pub fn codec_versions() -> BTreeMap<String, String> {
     ])
 }
 
+pub use account::{Account, Share};
 pub use blob::{Blob, BlobError, Chunk, ChunkForm, Codec, CodecSettings, Tails};
 pub use codec::DecodeError;
 pub use data::BlobData;

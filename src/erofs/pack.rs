@@ -32,13 +32,14 @@ pub enum PackBy {
     Image,
 }
 
-/// Where compiled packs are kept from one image to the next.
+/// Where packs, and large files that no package ships, are kept in compiled form from one image to the
+/// next.
 pub trait Packs: Sync {
-    /// The pack that was kept under `key`.
+    /// What was kept under `key`.
     fn get(&self, key: blake3::Hash) -> Option<Arc<Blob>>;
 
-    /// Keeps `pack`, which `key` describes: settings, and hash and length of each tail in order. What
-    /// is returned takes its place, and may have its bytes elsewhere than in memory.
+    /// Keeps `pack`, which `key` describes: settings, and hash and length of each tail in order, or of
+    /// the file. What is returned takes its place, and may have its bytes elsewhere than in memory.
     fn keep(&self, key: blake3::Hash, pack: Arc<Blob>) -> Arc<Blob>;
 }
 

@@ -40,6 +40,7 @@ fn image(tree: &Tree, options: &ImageOptions) -> Vec<u8> {
     plan.emit(&mut out).unwrap();
     assert_eq!(out.len() as u64, plan.size());
     assert_eq!(out.len() % 4096, 0);
+    assert_eq!(plan.account().total(), plan.size());
     out
 }
 
@@ -372,6 +373,14 @@ impl Packs for Kept {
     }
 }
 
+/// The bytes of an image.
+fn emitted(tree: &Tree, options: &ImageOptions, packs: &dyn Packs) -> Vec<u8> {
+    let mut out = Vec::new();
+    let plan = Plan::with_packs(tree, options, packs).unwrap();
+    plan.emit(&mut out).unwrap();
+    out
+}
+
 /// Three packages with 20 files each, and one file that is generated.
 fn packages() -> Tree {
     let mut tree = Tree::new();
@@ -391,16 +400,31 @@ fn packages() -> Tree {
 }
 
 #[test]
+fn a_large_file_of_no_package_is_compiled_once() {
+    let options = packed(Codec::Zstd, 65536, PackBy::Package);
+    let kept = Kept::default();
+    let mut tree = Tree::new();
+    tree.insert(path("big"), file(bytes(200_000, 1)));
+    let emit = |tree: &Tree, packs: &dyn Packs| emitted(tree, &options, packs);
+    let first = emit(&tree, &kept);
+    let made = *kept.made.lock().unwrap();
+    assert_eq!(made, 1);
+    assert!(emit(&tree, &kept) == first);
+    assert_eq!(*kept.made.lock().unwrap(), made);
+    tree.insert(path("big"), file(bytes(200_001, 1)));
+    emit(&tree, &kept);
+    assert_eq!(*kept.made.lock().unwrap(), made + 1);
+    tree.insert(path("big"), file(bytes(200_000, 1)));
+    assert!(emit(&tree, &kept) == first);
+    assert!(emit(&tree, &NoPacks) == first);
+}
+
+#[test]
 fn a_change_in_one_package_leaves_the_packs_of_the_others() {
     let options = packed(Codec::Zstd, 65536, PackBy::Package);
     let kept = Kept::default();
     let mut tree = packages();
-    let emit = |tree: &Tree, packs: &dyn Packs| {
-        let mut out = Vec::new();
-        let plan = Plan::with_packs(tree, &options, packs).unwrap();
-        plan.emit(&mut out).unwrap();
-        out
-    };
+    let emit = |tree: &Tree, packs: &dyn Packs| emitted(tree, &options, packs);
     let first = emit(&tree, &kept);
     let made = || std::mem::take(&mut *kept.made.lock().unwrap());
     assert_eq!(made(), 4);
@@ -438,12 +462,7 @@ fn packs_and_tails_in_the_cache_make_the_same_image() {
         };
         *content = Content::Blob(kept);
     }
-    let emit = |tree: &Tree, packs: &dyn Packs| {
-        let mut out = Vec::new();
-        let plan = Plan::with_packs(tree, &options, packs).unwrap();
-        plan.emit(&mut out).unwrap();
-        out
-    };
+    let emit = |tree: &Tree, packs: &dyn Packs| emitted(tree, &options, packs);
     let first = emit(&made, &NoPacks);
     for _ in 0..2 {
         assert!(emit(&stored, &store) == first);
@@ -468,6 +487,40 @@ fn a_kept_pack_of_another_shape_is_made_again() {
     let plan = Plan::with_packs(&packages(), &options, &Wrong).unwrap();
     plan.emit(&mut out).unwrap();
     check(&packages(), &Image::open(out.as_slice()).unwrap());
+}
+
+#[test]
+fn each_inode_has_its_share_and_common_content_is_the_first_ones() {
+    let mut tree = Tree::new();
+    tree.insert(path("a"), file(bytes(8292, 1)));
+    tree.insert(path("b"), file(bytes(8292, 1)));
+    tree.insert(path("c"), file(bytes(4095, 1)));
+    tree.insert(path("l"), node(Kind::Symlink(b"target".to_vec())));
+    let plan = Plan::new(&tree, &options(Codec::None, 65536)).unwrap();
+    let shares = &plan.account().shares;
+    let names: Vec<_> = shares.iter().map(|share| share.path.to_string()).collect();
+    assert_eq!(names, ["/", "/a", "/b", "/c", "/l"]);
+    let rows: Vec<_> = shares
+        .iter()
+        .skip(1)
+        .map(|share| (share.metadata, share.inline, share.data, share.padding))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (32, 100, 8192, 0),
+            (32, 100, 0, 0),
+            // Too long to stand behind its inode.
+            (32, 0, 4095, 1),
+            (32, 6, 0, 0),
+        ]
+    );
+    // What is in packs is divided among those that have something there.
+    let plan = Plan::new(&packages(), &packed(Codec::Zstd, 65536, PackBy::Image)).unwrap();
+    let account = plan.account();
+    let packs: u64 = account.shares.iter().map(|share| share.packed).sum();
+    assert!(packs > 0 && packs + account.pack_padding <= plan.stats().packs);
+    assert!(account.packs < packs, "{account:?}");
 }
 
 #[test]

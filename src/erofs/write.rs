@@ -12,9 +12,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use uuid::Uuid;
 
+use super::account::Account;
 use super::blob::{Blob, CodecSettings};
 use super::dirent::{self, DirEntry};
 use super::draft::{Body, Draft, body_of, drafts};
+use super::file;
 use super::format::{self as fmt, BLOCK, SuperBlock};
 use super::pack::{NoPacks, PackBy, Packer, Packs};
 use super::place::Placer;
@@ -172,15 +174,20 @@ pub struct Plan {
     metadata: Vec<u8>,
     blobs: Vec<(Arc<Blob>, u64)>,
     stats: PlanStats,
+    account: Account,
 }
 
 /// The compiled content of each file among `drafts`; what is plain bytes gets compiled here.
-fn compiled(drafts: &[Draft<'_>], settings: &CodecSettings) -> Vec<Option<Arc<Blob>>> {
+fn compiled(
+    drafts: &[Draft<'_>],
+    settings: &CodecSettings,
+    packs: &dyn Packs,
+) -> Vec<Option<Arc<Blob>>> {
     drafts
         .par_iter()
         .map(|draft| match draft.node.content()? {
             Content::Blob(blob) => Some(blob.clone()),
-            Content::Bytes(bytes) => Some(Arc::new(Blob::compile(bytes, settings))),
+            Content::Bytes(bytes) => Some(file::compiled(bytes, settings, packs)),
         })
         .collect()
 }
@@ -220,7 +227,10 @@ impl Plan {
         let mut known: BTreeMap<([u8; 32], u64), usize> = BTreeMap::new();
         let mut owners: Vec<Option<usize>> = Vec::with_capacity(drafts.len());
         let mut packer = Packer::new(options.packs);
-        for (draft, content) in drafts.iter().zip(compiled(&drafts, &options.settings)) {
+        for (draft, content) in drafts
+            .iter()
+            .zip(compiled(&drafts, &options.settings, packs))
+        {
             owners.push(content.filter(|blob| blob.size() > 0).map(|blob| {
                 let key = (*blob.hash().as_bytes(), blob.size());
                 *known.entry(key).or_insert_with(|| {
@@ -299,6 +309,7 @@ impl Plan {
             .filter(|&blocks| blocks < fmt::NULL_BLOCK)
             .ok_or(WriteError::TooLarge(next))?;
 
+        let account = Account::of(&drafts, &contents, super_end, stats.metadata);
         let compressed = algorithms != 0;
         let tails = drafts.iter().any(|draft| match draft.body {
             Body::Compressed { blob } => contents.blobs[blob].inline.is_some(),
@@ -375,6 +386,7 @@ impl Plan {
                 .map(|placed| (placed.blob.clone(), u64::from(placed.blocks) * BLOCK64))
                 .collect(),
             stats,
+            account,
         })
     }
 
@@ -389,6 +401,18 @@ impl Plan {
     #[must_use]
     pub const fn stats(&self) -> PlanStats {
         self.stats
+    }
+
+    /// Where the bytes go, inode by inode.
+    #[must_use]
+    pub const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The same of a plan that is done with.
+    #[must_use]
+    pub fn into_account(self) -> Account {
+        self.account
     }
 
     /// The image, piece by piece; each piece is a multiple of 4096 bytes.

@@ -36,7 +36,8 @@ impl Part {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// Its name for people.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Userspace => "userspace",
             Self::Modules => "modules",

@@ -35,9 +35,6 @@ use pack::Packing;
 /// Origin of the files that every initrd has from hullwright itself.
 const OWN: &str = "initrd";
 
-/// zstd level: 19 makes the initrd a tenth smaller and takes about nine times the CPU.
-pub const DEFAULT_LEVEL: i32 = 12;
-
 /// What an initrd is made of.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "a memo shows nothing")]
@@ -67,6 +64,8 @@ pub struct Initrd {
     pub bytes: Vec<u8>,
     /// The archives in `bytes`, in order.
     pub segments: Vec<Segment>,
+    /// Bytes of each part that changes at a time of its own, by name and in order.
+    pub parts: Vec<(&'static str, u64)>,
     /// Everything in it, in path order.
     pub files: Vec<InitrdFile>,
     /// Names of the modules in it.
@@ -113,6 +112,13 @@ pub fn build(input: &InitrdInput<'_>) -> Result<Initrd> {
             userspace.frames.len() + modules.group.frames.len() + own.frames.len(),
         ),
         segments: Vec::new(),
+        parts: [
+            (Part::Userspace, &userspace),
+            (Part::Modules, &modules.group),
+            (Part::Profile, &own),
+        ]
+        .map(|(part, group)| (part.name(), group.frames.len() as u64))
+        .to_vec(),
         files: Vec::new(),
         modules: modules.closure.modules,
         builtin: modules.closure.builtin,

@@ -1,6 +1,8 @@
 //! What a single value of a profile may look like. Each check says what it expected.
 
 use crate::base64;
+use crate::tree::parts;
+use crate::words::nearest;
 
 /// The outcome of a check: nothing, or what was expected.
 pub type Check = fn(&str) -> Result<(), String>;
@@ -312,9 +314,28 @@ fn brackets_close(text: &str) -> bool {
     !open
 }
 
+/// The name of a part of packages.
+pub fn part(text: &str) -> Result<(), String> {
+    let parts = parts::all().map_err(|error| format!("{error:#}"))?;
+    let names = || parts.iter().map(|part| part.name.as_str());
+    if names().any(|name| name == text) {
+        return Ok(());
+    }
+    let meant = nearest(text, names()).map_or_else(String::new, |near| format!("`{near}`, or "));
+    let all: Vec<_> = names().map(|name| format!("`{name}`")).collect();
+    Err(format!("{meant}one of {}", all.join(", ")))
+}
+
 /// A prune rule.
 pub fn prune(text: &str) -> Result<(), String> {
-    let path = text.strip_prefix('!').unwrap_or(text);
+    let rule = text.strip_prefix('!').unwrap_or(text);
+    let path = match rule.split_once(":/") {
+        Some((package, _)) if !package.contains('/') => {
+            package_name(package).map_err(|expected| format!("{expected}, then `:/…`"))?;
+            &rule[package.len() + 1..]
+        }
+        _ => rule,
+    };
     if !path.starts_with('/') {
         return Err(
             "a path from the image's root, such as `/usr/share/man/**` (or `!/…` to keep)".into(),
@@ -751,6 +772,39 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(too_large)
 }
 
+/// A limit for the size of an image: as [`bytes`], and in powers of 1000, in which images are compared.
+pub fn budget(text: &str) -> Result<u64, String> {
+    const EXPECTED: &str = "a size such as `90 MB`, `85 MiB` or a number of bytes";
+    let trimmed = text.trim();
+    let decimal = [("kB", 3), ("MB", 6), ("GB", 9)]
+        .into_iter()
+        .find_map(|(unit, digits)| Some((trimmed.strip_suffix(unit)?.trim_end(), digits)));
+    let Some((number, digits)) = decimal else {
+        return bytes(text)
+            .map_err(|_| EXPECTED.to_owned())
+            .and_then(above_zero);
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let all = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !all(whole) || !all(part) || part.len() > digits || number.ends_with('.')
+    {
+        return Err(EXPECTED.into());
+    }
+    format!("{whole}{part:0<digits$}")
+        .parse::<u64>()
+        .ok()
+        .filter(|size| *size < 1 << 63)
+        .ok_or_else(|| "a size below 8 EiB".to_owned())
+        .and_then(above_zero)
+}
+
+fn above_zero(size: u64) -> Result<u64, String> {
+    if size == 0 {
+        return Err("a size above zero".into());
+    }
+    Ok(size)
+}
+
 /// `bytes` for people, exact.
 #[must_use]
 pub fn bytes_shown(bytes: u64) -> String {
@@ -791,11 +845,26 @@ mod tests {
                 &["bash", "g++=4:1.2~x", "bash/security"],
                 &["b", "Bash", "bash=", "a b"],
             ),
+            (part, &["man", "docs"], &["", "mann", "Man", "man "]),
             (package_glob, &["linux-*", "lib[ab]?"], &["", "lib[a", "A"]),
             (
                 prune,
-                &["/usr/share/man/**", "!/usr/share/man/man1"],
-                &["usr", "/", "/**", "/a/../b", "/a[b"],
+                &[
+                    "/usr/share/man/**",
+                    "!/usr/share/man/man1",
+                    "gpg:/usr/bin/gpgconf",
+                    "!g++:/usr/**/x:/y",
+                ],
+                &[
+                    "Gpg:/usr/bin/gpgconf",
+                    "gpg:usr/bin",
+                    "gpg:/",
+                    "usr",
+                    "/",
+                    "/**",
+                    "/a/../b",
+                    "/a[b",
+                ],
             ),
             (
                 cmdline,
@@ -968,5 +1037,38 @@ mod tests {
         ] {
             assert!(bytes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_budget_is_in_powers_of_1000_or_of_1024() {
+        for (text, bytes) in [
+            ("90MB", Ok(90_000_000)),
+            ("90 MB", Ok(90_000_000)),
+            ("1.5 GB", Ok(1_500_000_000)),
+            ("0.25kB", Ok(250)),
+            ("85 MiB", Ok(85 << 20)),
+            ("123456", Ok(123_456)),
+        ] {
+            assert_eq!(budget(text), bytes, "{text}");
+        }
+        for bad in [
+            "",
+            "MB",
+            "-1 MB",
+            "1.MB",
+            "1.2345678 MB",
+            "0 MB",
+            "0",
+            "9 mb",
+            "1e3MB",
+            "99999999999 GB",
+        ] {
+            assert!(budget(bad).is_err(), "{bad}");
+        }
+        assert!(
+            part("mann")
+                .unwrap_err()
+                .starts_with("`man`, or one of `docs`, ")
+        );
     }
 }

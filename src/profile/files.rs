@@ -251,6 +251,9 @@ impl Loaded {
                 .into());
             }
         }
+        for container in self.container_files()? {
+            container.check()?;
+        }
         self.keyrings()?;
         self.update_keys()?;
         Ok(())
@@ -276,13 +279,13 @@ impl Loaded {
             .map_or_else(|| "the board".into(), |node| node.origin.short())
     }
 
-    fn list(&self, path: &[&str]) -> &[Node] {
+    pub(super) fn list(&self, path: &[&str]) -> &[Node] {
         self.tree.at(path).map_or(&[], Node::items)
     }
 }
 
 /// The path of the machine that a value means.
-fn resolve(node: &Node, written: &str) -> Result<PathBuf> {
+pub(super) fn resolve(node: &Node, written: &str) -> Result<PathBuf> {
     match &node.origin.source.base {
         Base::Folder(folder) => Ok(tidy(&folder.join(written))),
         Base::Embedded => Err(failure(&[Problem::at(
@@ -293,7 +296,7 @@ fn resolve(node: &Node, written: &str) -> Result<PathBuf> {
     }
 }
 
-fn missing(node: &Node, path: &Path, what: &str) -> anyhow::Error {
+pub(super) fn missing(node: &Node, path: &Path, what: &str) -> anyhow::Error {
     let mut problem = Problem::at(&node.origin, format!("{} is not a {what}", path.display()))
         .label(format!("no such {what}"));
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();

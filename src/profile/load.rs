@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value as Json;
+use serde::Deserialize as _;
+use serde_json::{Map, Value as Json};
 
-use super::schema::{Profile, Root};
+use super::optimize::Optimize;
+use super::schema::Profile;
 use super::source::{Base, Origin, Problem, Source, failure};
 use super::table::{PROFILE, Shape};
 use super::yaml::{Entry, MOST_BYTES, Node, Value, parse};
 use super::{ARGUMENT, board, embedded, merge, rules, typing};
 use crate::arch::Arch;
+use crate::erofs::Codec;
 use crate::failure::{Failure, Kind};
 use crate::words::nearest;
 
@@ -190,14 +193,26 @@ fn fill(json: &mut Json) -> Result<()> {
     {
         os.insert("version".into(), "0.0.0-dev".into());
     }
-    if let Some(given) = json
-        .get_mut("root")
-        .and_then(|root| root.get_mut("compression"))
-        .and_then(Json::as_object_mut)
+    let Some(profile) = json.as_object_mut() else {
+        return Ok(());
+    };
+    let optimize = profile
+        .entry("optimize")
+        .or_insert_with(|| serde_json::to_value(Optimize::usual(development)).unwrap_or_default());
+    let optimize = Optimize::deserialize(&*optimize).unwrap_or_default();
+    let root = profile.entry("root").or_insert_with(|| Map::new().into());
+    if let Some(root) = root.as_object_mut()
+        && let Some(given) = root
+            .entry("compression")
+            .or_insert_with(|| Map::new().into())
+            .as_object_mut()
     {
-        let defaults =
-            serde_json::to_value(Root::default().compression).context("listing defaults")?;
-        for (key, value) in defaults.as_object().into_iter().flatten() {
+        let codec = given
+            .get("codec")
+            .and_then(|codec| Codec::deserialize(codec).ok());
+        let settings = optimize.compression(codec.unwrap_or(Codec::Zstd));
+        let settings = serde_json::to_value(settings).context("listing defaults")?;
+        for (key, value) in settings.as_object().into_iter().flatten() {
             given.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }

@@ -9,7 +9,7 @@ use super::yaml::{Entry, Node, Value};
 use crate::words::nearest;
 
 /// Keys that belong to one file and are not inherited.
-const OWN: [&str; 3] = ["name", "description", "extends"];
+const OWN: [&str; 4] = ["name", "description", "extends", "budget"];
 
 /// `base` with `over` laid over it.
 pub fn merge(mut base: Node, over: Node, problems: &mut Vec<Problem>) -> Node {

@@ -7,10 +7,13 @@
 pub mod board;
 mod checks;
 pub mod cmdline;
+mod containers;
 mod embedded;
 mod files;
+mod lines;
 mod load;
 mod merge;
+mod optimize;
 mod reference;
 mod rules;
 mod scaffold;
@@ -22,11 +25,14 @@ mod typing;
 mod yaml;
 
 pub use checks::{
-    bytes as parse_size, channel as check_channel, os_id as check_os_id,
+    budget as parse_budget, bytes as parse_size, channel as check_channel, os_id as check_os_id,
     os_version as check_os_version,
 };
+pub use containers::ContainerFile;
 pub use files::{LocalDebFile, OverlayEntry, OverlayKind};
+pub use lines::Line;
 pub use load::{LoadRequest, Loaded, load, parse_bytes};
+pub use optimize::Optimize;
 pub use reference::reference;
 pub use scaffold::scaffold;
 pub use schema::{Profile, SignTime};

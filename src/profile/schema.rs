@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
+use super::optimize::Optimize;
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use crate::erofs::{Codec, CodecSettings, PackBy, Tails};
@@ -22,6 +23,9 @@ pub struct Profile {
     /// Whether the image carries what only development may have. Inherited, can't be unset.
     #[serde(default)]
     pub development: bool,
+    /// What the image is made for, where time and size are at odds.
+    #[serde(default)]
+    pub optimize: Optimize,
     /// Identity of the operating system.
     pub os: Os,
     /// Target architecture.
@@ -41,6 +45,9 @@ pub struct Profile {
     /// The file tree.
     #[serde(default)]
     pub root: Root,
+    /// Container images that the image carries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerArchive>,
     /// Partition sizes.
     #[serde(default)]
     pub disk: Disk,
@@ -62,6 +69,9 @@ pub struct Profile {
     /// When the image is signed.
     #[serde(default)]
     pub sign: SignTime,
+    /// The most bytes that `usr.erofs` and the UKI may have together.
+    #[serde(default)]
+    pub budget: Option<ByteSize>,
 }
 
 /// When an image is signed.
@@ -195,6 +205,16 @@ pub struct LocalDeb {
     pub sha256: Option<Sha256>,
 }
 
+/// A container image in an archive, carried in `/usr` and imported by the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerArchive {
+    /// Relative to the profile: an OCI layout or a `docker save`, as a tar.
+    pub archive: PathBuf,
+    /// What it must hash to: its root of trust.
+    pub sha256: Sha256,
+}
+
 /// Kernel and initrd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +225,9 @@ pub struct Kernel {
     /// Modules for the initrd, with their closure; names that are built in are fine.
     #[serde(default)]
     pub initrd_modules: Vec<String>,
+    /// Topics of the contract with the kernel's configuration, beside those that every image asks for.
+    #[serde(default)]
+    pub contract: Vec<String>,
     /// Words of the command line, after `usrhash=`; `{serial}` is the architecture's serial console.
     #[serde(default)]
     pub cmdline: Vec<String>,
@@ -214,8 +237,12 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Root {
+    /// Parts of packages to leave out, by name.
+    pub parts: Parts,
     /// Paths to leave out: globs from the image's root (`/usr/share/man/**`); a leading `!` keeps.
     pub prune: Vec<String>,
+    /// Paths that only the initrd takes, as globs; `/usr` does not have them.
+    pub initrd_only: Vec<String>,
     /// Directories laid over the tree, relative to the profile.
     pub overlay: Vec<PathBuf>,
     /// Accounts.
@@ -240,22 +267,29 @@ pub struct Root {
     pub journal_max: String,
 }
 
+/// Parts of packages by the names of `profiles/parts.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parts {
+    /// Left out.
+    pub drop: Vec<String>,
+    /// Stay, whatever a base profile drops.
+    pub keep: Vec<String>,
+}
+
 impl Default for Root {
     fn default() -> Self {
         Self {
+            parts: Parts::default(),
             prune: Vec::new(),
+            initrd_only: Vec::new(),
             overlay: Vec::new(),
             users: Vec::new(),
             groups: Vec::new(),
             units: Units::default(),
             tmpfiles: Vec::new(),
             sysctl: BTreeMap::new(),
-            compression: Compression {
-                codec: Codec::Zstd,
-                level: 3,
-                chunk: 256 * 1024,
-                packing: Packing::None,
-            },
+            compression: Optimize::default().compression(Codec::Zstd),
             locale: "C.UTF-8".into(),
             timezone: "Etc/UTC".into(),
             hostname: None,

@@ -68,12 +68,12 @@ impl Loaded {
     }
 
     /// The merged profile as a release publishes it: all that decides the image's bytes, and not who
-    /// signs and with what on which machine.
+    /// signs and with what on which machine, nor how large it may be.
     #[must_use]
     pub fn published_yaml(&self) -> String {
         let mut json = self.json();
         if let Some(keys) = json.as_object_mut() {
-            keys.retain(|key, _| !matches!(key.as_str(), "keys" | "signer" | "sign"));
+            keys.retain(|key, _| !matches!(key.as_str(), "keys" | "signer" | "sign" | "budget"));
         }
         let mut out = String::new();
         write(&json, Some(&self.tree), ROOT_SHAPE, 0, false, &mut out);
@@ -90,13 +90,13 @@ impl Loaded {
     }
 
     /// Hash of everything the merged profile says about `/usr` and what boots it. Contents of files
-    /// that it names are not part; nor are who signs and when, and the channel, so that a release is
-    /// promoted as it is.
+    /// that it names are not part; nor are who signs and when, the budget, and the channel, so that a
+    /// release is promoted as it is.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
         let mut json = self.json();
         if let Some(keys) = json.as_object_mut() {
-            keys.retain(|key, _| !matches!(key.as_str(), "signer" | "sign"));
+            keys.retain(|key, _| !matches!(key.as_str(), "signer" | "sign" | "budget"));
             if let Some(os) = keys.get_mut("os").and_then(Json::as_object_mut) {
                 os.remove("channel");
             }
@@ -135,9 +135,10 @@ fn origin_of(node: Option<&Node>) -> String {
 
 fn scalar(json: &Json, shape: &Shape) -> String {
     match (json, shape) {
-        (Json::Number(n), Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize) => {
-            n.as_u64().map_or_else(|| n.to_string(), bytes_shown)
-        }
+        (
+            Json::Number(n),
+            Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize | Shape::Budget,
+        ) => n.as_u64().map_or_else(|| n.to_string(), bytes_shown),
         (Json::String(text), _) => quoted(text),
         (Json::Array(_), _) => "[]".into(),
         (Json::Object(_), _) => "{}".into(),

@@ -47,6 +47,8 @@ pub enum Shape {
     SizeOrZero,
     /// The size of the disk: whole MiB or `auto`.
     DiskSize,
+    /// A limit for the size of an image: also in powers of 1000.
+    Budget,
     /// A chunk's size: a power of two from 4 KiB to 1 MiB.
     ChunkSize,
     /// One of some words.
@@ -83,6 +85,7 @@ impl Shape {
             Self::Size => "size in whole MiB".into(),
             Self::SizeOrZero => "size in whole MiB, or 0".into(),
             Self::DiskSize => "size in whole MiB, or `auto`".into(),
+            Self::Budget => "size, also in `MB`".into(),
             Self::ChunkSize => "size: a power of two, 4 KiB to 1 MiB".into(),
             Self::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|w| format!("`{w}`")).collect();
@@ -161,6 +164,14 @@ pub static PROFILE: Record = Record {
              from the hypervisor, debug generators. Inherited, and can't be unset.",
         ),
         field(
+            "optimize",
+            Shape::Choice(&["speed", "balanced", "size"]),
+            "What the image is made for: being built often (`speed`, the default where \
+             `development` is set), being downloaded (`balanced`), or as few bytes as possible \
+             (`size`). It sets what `root.compression` leaves open, and how the initrd is \
+             compressed.",
+        ),
+        field(
             "os",
             Shape::Record(&OS),
             "Identity of the operating system.",
@@ -185,6 +196,12 @@ pub static PROFILE: Record = Record {
         field("packages", Shape::Record(&PACKAGES), "What to install."),
         field("kernel", Shape::Record(&KERNEL), "Kernel and initrd."),
         field("root", Shape::Record(&ROOT), "The file tree."),
+        field(
+            "containers",
+            Shape::List(&Shape::Record(&CONTAINER)),
+            "Container images that are part of the image. The node imports them when a version with \
+             others first starts, without a registry; see [profiles](profiles.md#containers).",
+        ),
         field("disk", Shape::Record(&DISK), "Partition sizes."),
         field("boot", Shape::Record(&BOOT), "Boot loader."),
         field(
@@ -215,6 +232,13 @@ pub static PROFILE: Record = Record {
             Shape::Choice(&["now", "later"]),
             "`later`: the build opens no private key and reserves places for the signatures, which \
              `hullwright sign` fills. `--sign` comes first.",
+        ),
+        field(
+            "budget",
+            Shape::Budget,
+            "The most that `usr.erofs` and the file of the UKI may have together; what partitions have \
+             beyond them does not count, nor does the hash tree. An image that exceeds it is not built. \
+             `MB` is 1000000 bytes. Absent: no limit. Not inherited. See [sizes](sizes.md).",
         ),
     ],
 };
@@ -353,6 +377,24 @@ static LOCAL_DEB: Record = Record {
     ],
 };
 
+static CONTAINER: Record = Record {
+    identity: Some("archive"),
+    required: &["archive", "sha256"],
+    fields: &[
+        text(
+            "archive",
+            checks::path,
+            "The file, relative to this one: a tar of an OCI image layout, or what `docker save` \
+             and `podman save` write. A tar that is not compressed makes the smaller image.",
+        ),
+        field(
+            "sha256",
+            Shape::Sha256,
+            "Its SHA-256. The name of the container image is the one that the archive gives it.",
+        ),
+    ],
+};
+
 static KERNEL: Record = Record {
     identity: None,
     required: &["package"],
@@ -369,6 +411,12 @@ static KERNEL: Record = Record {
             "Modules of the initrd; what they depend on follows. Built-in ones are fine.",
         ),
         field(
+            "contract",
+            Shape::List(&Shape::Choice(crate::kernel::contract::BY_NAME)),
+            "Topics of options that the kernel's configuration must have, beside those that every \
+             image needs. See [the kernel](kernel.md).",
+        ),
+        field(
             "cmdline",
             Shape::List(&Shape::Text(checks::cmdline)),
             "Words of the kernel's command line, behind `usrhash=`. `{serial}` stands for the \
@@ -382,10 +430,23 @@ static ROOT: Record = Record {
     required: &[],
     fields: &[
         field(
+            "parts",
+            Shape::Record(&PARTS),
+            "Parts of packages to leave out, by name; see [sizes](sizes.md) for all of them.",
+        ),
+        field(
             "prune",
             Shape::List(&Shape::Text(checks::prune)),
             "Paths to leave out, as globs from the image's root (`/usr/share/man/**`); `!` in front \
-             keeps.",
+             keeps. With a package in front (`gpg:/usr/bin/gpgconf`) only files of that package are \
+             meant. These rules come after those of `parts`, and the last one that speaks about a path \
+             decides.",
+        ),
+        field(
+            "initrd_only",
+            Shape::List(&Shape::Text(checks::prune)),
+            "Paths that the initrd takes and `/usr` does not have, as in `prune`: what only the start \
+             of the machine needs.",
         ),
         field(
             "overlay",
@@ -433,6 +494,23 @@ static ROOT: Record = Record {
     ],
 };
 
+static PARTS: Record = Record {
+    identity: None,
+    required: &[],
+    fields: &[
+        field(
+            "drop",
+            Shape::List(&Shape::Text(checks::part)),
+            "Parts that are left out, such as `man` or `locales`.",
+        ),
+        field(
+            "keep",
+            Shape::List(&Shape::Text(checks::part)),
+            "Parts that stay, whatever a base profile drops.",
+        ),
+    ],
+};
+
 static COMPRESSION: Record = Record {
     identity: None,
     required: &[],
@@ -445,19 +523,20 @@ static COMPRESSION: Record = Record {
         field(
             "level",
             Shape::Integer { least: 0, most: 22 },
-            "Level of the codec: zstd 1 to 22, lz4hc 1 to 12.",
+            "Level of the codec: zstd 1 to 22, lz4hc 1 to 12. With zstd `optimize: speed` means 3, \
+             `balanced` 9, `size` 19.",
         ),
         field(
             "chunk",
             Shape::ChunkSize,
-            "Input that is compressed on its own.",
+            "Input that is compressed on its own. `optimize: size` means 512 KiB.",
         ),
         field(
             "packing",
             Shape::Choice(&["none", "package", "image"]),
             "Whose ends of files are compressed together, behind the last full chunk: nobody's, \
              those of one package, or of all files. More of them make a smaller image; fewer are \
-             compressed anew when a package changes.",
+             compressed anew when a package changes. `optimize: size` means `image`.",
         ),
     ],
 };

@@ -339,6 +339,9 @@ fn scalar(node: &Node, shape: &'static Shape, path: &str) -> Result<Json, Box<Pr
         Shape::SizeOrZero => size(text).map_err(|e| bad(&format!("0, or {e}"))),
         Shape::DiskSize if text == "auto" => Ok(Json::String(text.clone())),
         Shape::DiskSize => size(text).map_err(|e| bad(&format!("`auto`, or {e}"))),
+        Shape::Budget => checks::budget(text)
+            .map(|bytes| Json::Number(bytes.into()))
+            .map_err(|e| bad(&e)),
         Shape::ChunkSize => {
             let bytes = checks::bytes(text).map_err(|e| bad(&e))?;
             if bytes.is_power_of_two() && (4096..=1 << 20).contains(&bytes) {

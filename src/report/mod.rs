@@ -1,9 +1,10 @@
 //! What the tool tells people and machines: progress, manifest, sizes.
 
+mod human;
 pub mod manifest;
 pub mod progress;
-mod size;
+pub mod size;
 
+pub use human::human_size;
 pub use manifest::Manifest;
 pub use progress::Progress;
-pub use size::human_size;

@@ -46,6 +46,36 @@ pub fn lock_command(loaded: &Loaded) -> String {
     format!("hullwright lock {}", loaded.named())
 }
 
+/// The lock on disk if it fits the profile, or what a new one would be. None is written.
+///
+/// # Errors
+/// As [`existing`] without `strict`, and [`fresh`].
+pub fn lock(loaded: &Loaded, keyrings: &Keyrings, archive: &archive::Context) -> Result<Lock> {
+    if let Some(lock) = existing(loaded, false)? {
+        return Ok(lock);
+    }
+    Ok(fresh(loaded, keyrings, archive, &Upgrade::Nothing, None)?.lock)
+}
+
+/// The lock on disk if it fits the profile, or a new one, which is then on the disk; `strict` as in
+/// [`existing`].
+///
+/// # Errors
+/// As [`existing`] and [`fresh`]; a lock that can't be written.
+pub fn lock_on_disk(
+    loaded: &Loaded,
+    keyrings: &Keyrings,
+    archive: &archive::Context,
+    strict: bool,
+) -> Result<Lock> {
+    if let Some(lock) = existing(loaded, strict)? {
+        return Ok(lock);
+    }
+    let fresh = fresh(loaded, keyrings, archive, &Upgrade::Nothing, None)?;
+    fresh.lock.save(&lock_path(loaded))?;
+    Ok(fresh.lock)
+}
+
 /// The lock on disk if it fits the profile. Under `strict` (`--locked`) one that does not fit, or
 /// none, is an error; a difference in codecs is a warning.
 ///

@@ -15,6 +15,10 @@ pub struct Entry {
     pub package: String,
     /// Why nothing at run time misses it.
     pub reason: String,
+    /// What maintainer scripts call it for.
+    pub did: String,
+    /// What does that in an image that never runs one.
+    pub instead: String,
     /// Packages (names or globs) whose relations this holds for; empty: all.
     #[serde(default, rename = "for")]
     pub dependents: Vec<String>,
@@ -88,7 +92,11 @@ mod tests {
         assert!(list.reason("debconf", "anything").is_some());
         assert!(list.reason("gcc-14-base", "libgcc-s1").is_some());
         assert!(list.reason("libc6", "anything").is_none());
-        assert!(list.entries.iter().all(|e| !e.reason.trim().is_empty()));
+        for entry in &list.entries {
+            for text in [&entry.reason, &entry.did, &entry.instead] {
+                assert!(!text.trim().is_empty(), "{entry:?}");
+            }
+        }
     }
 
     #[test]
@@ -96,6 +104,8 @@ mod tests {
         let list = ScriptOnly::of(vec![Entry {
             package: "perl-base".into(),
             reason: "scripts".into(),
+            did: "runs them".into(),
+            instead: "nothing".into(),
             dependents: vec!["debconf*".into()],
         }]);
         assert!(list.reason("perl-base", "debconf-i18n").is_some());

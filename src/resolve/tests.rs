@@ -92,6 +92,8 @@ fn script_only() -> ScriptOnly {
     ScriptOnly::of(vec![Entry {
         package: "debconf".into(),
         reason: "scripts".into(),
+        did: String::new(),
+        instead: String::new(),
         dependents: Vec::new(),
     }])
 }

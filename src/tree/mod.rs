@@ -6,12 +6,15 @@
 pub mod boot_files;
 mod content;
 mod fingerprint;
+mod follow;
 pub mod glob;
 mod merge;
+pub mod parts;
 mod path;
 pub mod policy;
 mod prune;
 mod replaces;
+pub mod run_time;
 pub mod usr_merge;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 pub use boot_files::BootFiles;
 pub use content::Content;
 pub use fingerprint::fingerprint;
+pub use follow::{MOST_LINKS, follow};
 pub use merge::merge;
 pub use path::{PathError, TreePath};
 pub use prune::{PruneReport, prune};
@@ -239,37 +243,10 @@ impl Tree {
     }
 
     /// Follows symbolic links inside the tree, every component, as the kernel would with this tree
-    /// as `/`; at most 40 links. `None` when nothing is there.
+    /// as `/`; at most [`MOST_LINKS`]. `None` when nothing is there.
     #[must_use]
     pub fn resolve(&self, path: &TreePath) -> Option<TreePath> {
-        let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-        todo.reverse();
-        let mut at = TreePath::root();
-        let mut links = 0;
-        while let Some(component) = todo.pop() {
-            match component.as_slice() {
-                b"." | b"" => continue,
-                b".." => {
-                    at = at.parent().unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            let next = at.join(&component).ok()?;
-            let node = self.get(&next)?;
-            if let Kind::Symlink(target) = &node.kind {
-                links += 1;
-                if links > 40 {
-                    return None;
-                }
-                if target.first() == Some(&b'/') {
-                    at = TreePath::root();
-                }
-                todo.extend(target.split(|&b| b == b'/').rev().map(<[u8]>::to_vec));
-            } else {
-                at = next;
-            }
-        }
+        let at = follow(path.as_bytes(), |at| self.get(at))?;
         self.get(&at).map(|_| at)
     }
 }

@@ -1,14 +1,15 @@
 //! Leaves out of the tree what the profile's `root.prune` names.
 //!
 //! A rule speaks about every path it matches and about everything below; for each path the last
-//! rule that speaks about it decides: a plain rule prunes, one with a leading `!` keeps. A
-//! directory goes when nothing is left in it and either a rule prunes it or pruning has emptied it;
-//! one that packages ship empty stays, unless a rule prunes it.
+//! rule that speaks about it decides: a plain rule prunes, one with a leading `!` keeps. One with a
+//! package in front (`gpg:/usr/bin/gpgconf`) speaks about files of that package only. A directory goes
+//! when nothing is left in it and either a rule prunes it or pruning has emptied it; one that packages
+//! ship empty stays, unless a rule prunes it.
 
 use std::collections::BTreeSet;
 
 use super::glob::{Glob, GlobError};
-use super::{Kind, LinkGroup, Tree, TreePath, usr_merge};
+use super::{Kind, LinkGroup, Origin, Tree, TreePath, usr_merge};
 use crate::failure::{Failure, Kind as FailureKind};
 
 /// What pruning did.
@@ -24,36 +25,68 @@ pub struct PruneReport {
     pub unmatched: Vec<String>,
 }
 
-struct Rule {
-    keep: bool,
+/// One rule: `[!][PACKAGE:]/PATTERN`.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) keep: bool,
+    /// The only package whose files it speaks about.
+    package: Option<String>,
     glob: Glob,
 }
 
-fn compile(text: &str) -> anyhow::Result<Rule> {
-    let (keep, pattern) = text
-        .strip_prefix('!')
-        .map_or((false, text), |pattern| (true, pattern));
-    let wrong = |error: GlobError| {
-        Failure::new(
-            FailureKind::Usage,
-            format!("root.prune: `{text}` is not a path pattern: {error}"),
-        )
-        .hint("patterns are written from the image's root, such as `/usr/share/man/**`")
-    };
-    let glob = Glob::new(pattern).map_err(wrong)?;
-    // Whoever writes `/lib/x` means what lies in `/usr/lib/x`.
-    let aliased = glob
-        .top()
-        .is_some_and(|top| usr_merge::ALIASES.iter().any(|a| a.as_bytes() == top));
-    let glob = if aliased { glob.below("usr") } else { glob };
-    Ok(Rule { keep, glob })
+impl Rule {
+    pub(super) fn new(text: &str) -> anyhow::Result<Self> {
+        let (keep, rest) = text
+            .strip_prefix('!')
+            .map_or((false, text), |rest| (true, rest));
+        let (package, pattern) = match rest.split_once(":/") {
+            Some((package, _)) if !package.contains('/') => {
+                (Some(package.to_owned()), &rest[package.len() + 1..])
+            }
+            _ => (None, rest),
+        };
+        let wrong = |error: GlobError| {
+            Failure::new(
+                FailureKind::Usage,
+                format!("root.prune: `{text}` is not a path pattern: {error}"),
+            )
+            .hint("patterns are written from the image's root, such as `/usr/share/man/**`")
+        };
+        let glob = Glob::new(pattern).map_err(wrong)?;
+        // Whoever writes `/lib/x` means what lies in `/usr/lib/x`.
+        let aliased = glob
+            .top()
+            .is_some_and(|top| usr_merge::ALIASES.iter().any(|a| a.as_bytes() == top));
+        let glob = if aliased { glob.below("usr") } else { glob };
+        Ok(Self {
+            keep,
+            package,
+            glob,
+        })
+    }
+
+    /// Whether it speaks about files of `origin` at all.
+    fn is_about(&self, origin: &Origin) -> bool {
+        match (&self.package, origin) {
+            (None, _) => true,
+            (Some(package), Origin::Package(name)) => **name == **package,
+            (Some(_), _) => false,
+        }
+    }
+
+    /// Whether it matches the path of these components itself.
+    pub(super) fn matches(&self, components: &[&[u8]]) -> bool {
+        self.glob.matches_components(components)
+    }
 }
 
-/// What a path inherits from the directory it lies in.
+/// The rules that speak about a directory, and so about what lies in it.
 struct Frame {
     depth: usize,
-    /// The last rule that speaks about the directory.
-    rule: Option<usize>,
+    /// The last one for all packages.
+    general: Option<usize>,
+    /// Those for single packages.
+    limited: Vec<usize>,
 }
 
 /// Removes what `rules` name.
@@ -63,7 +96,7 @@ struct Frame {
 pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
     let compiled = rules
         .iter()
-        .map(|text| compile(text))
+        .map(|text| Rule::new(text))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut decided = vec![0_usize; rules.len()];
     let mut matched = vec![false; rules.len()];
@@ -75,30 +108,52 @@ pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
         while frames.last().is_some_and(|frame| frame.depth >= depth) {
             frames.pop();
         }
-        // The last rule decides, so that its matches are looked for from the end; but every rule
-        // is tried, because one that never matches is reported.
-        let mut rule = frames.last().and_then(|frame| frame.rule);
-        for (number, candidate) in compiled.iter().enumerate() {
-            let later = rule.is_none_or(|r| number > r);
-            if (later || !matched.get(number).copied().unwrap_or(true))
-                && candidate.glob.matches_components(&components)
-            {
-                if let Some(slot) = matched.get_mut(number) {
+        let (mut general, mut limited) = match frames.last() {
+            Some(frame) => (frame.general, frame.limited.clone()),
+            None => (None, Vec::new()),
+        };
+        for (number, rule) in compiled.iter().enumerate() {
+            let about = rule.is_about(&node.origin);
+            let later = if rule.package.is_some() {
+                about || node.is_dir()
+            } else {
+                general.is_none_or(|general| number > general)
+            };
+            // Every rule is tried until it matches, because one that never does is reported.
+            let untold = about && !matched.get(number).copied().unwrap_or(true);
+            if (later || untold) && rule.matches(&components) {
+                if about && let Some(slot) = matched.get_mut(number) {
                     *slot = true;
                 }
-                if later {
-                    rule = Some(number);
+                if rule.package.is_some() {
+                    limited.push(number);
+                } else if later {
+                    general = Some(number);
                 }
             }
         }
+        // Of all that speak about the path the last one decides.
+        let speaking = limited.iter().copied().filter(|&number| {
+            let rule = compiled.get(number);
+            rule.is_some_and(|rule| rule.is_about(&node.origin))
+        });
+        let decider = speaking.chain(general).max();
         if node.is_dir() {
-            frames.push(Frame { depth, rule });
+            frames.push(Frame {
+                depth,
+                general,
+                limited,
+            });
         }
-        let Some(number) = rule else { continue };
+        let Some(number) = decider else { continue };
         if let Some(count) = decided.get_mut(number) {
             *count += 1;
         }
-        if compiled.get(number).is_some_and(|r| !r.keep) && !path.is_root() {
+        // What a package's own rule finds below a directory of another, it has matched.
+        if let Some(slot) = matched.get_mut(number) {
+            *slot = true;
+        }
+        if compiled.get(number).is_some_and(|rule| !rule.keep) && !path.is_root() {
             doomed.insert(path.clone());
         }
     }
@@ -281,6 +336,65 @@ mod tests {
         prune(&mut tree, &["/a".into()]).unwrap();
         let node = tree.get(&TreePath::parse("b/link2").unwrap()).unwrap();
         assert!(matches!(node.kind, Kind::File { link: None, .. }));
+    }
+
+    #[test]
+    fn a_rule_with_a_package_is_about_its_files_alone() {
+        let files = [
+            ("usr/bin/tool", "one"),
+            ("usr/share/a/x", "one"),
+            ("usr/share/a/y", "two"),
+            ("usr/share/b", "two"),
+        ];
+        let left = |rules: &[&str]| {
+            let mut tree = Tree::new();
+            for (path, package) in files {
+                let node = Node {
+                    meta: Meta::root(0o644),
+                    kind: Kind::Fifo,
+                    origin: Origin::Package(package.into()),
+                };
+                tree.insert(TreePath::parse(path).unwrap(), node);
+            }
+            let rules: Vec<_> = rules.iter().map(ToString::to_string).collect();
+            let report = prune(&mut tree, &rules).unwrap();
+            let files = tree.iter().filter(|(_, node)| !node.is_dir());
+            let left: Vec<_> = files.map(|(path, _)| path.to_string()).collect();
+            (left.join(" "), report.unmatched)
+        };
+        let none: Vec<String> = Vec::new();
+        for (rules, expected, unmatched) in [
+            (
+                &["one:/usr/share/a/**"][..],
+                "/usr/bin/tool /usr/share/a/y /usr/share/b",
+                &none,
+            ),
+            // A directory is the first package's that ships it; the rule holds for what lies in it.
+            (
+                &["two:/usr/share/a"],
+                "/usr/bin/tool /usr/share/a/x /usr/share/b",
+                &none,
+            ),
+            (
+                &["two:/bin/tool"],
+                "/usr/bin/tool /usr/share/a/x /usr/share/a/y /usr/share/b",
+                &vec!["two:/bin/tool".into()],
+            ),
+            (
+                &["/usr/**", "!two:/usr/share/**"],
+                "/usr/share/a/y /usr/share/b",
+                &none,
+            ),
+            (
+                &["!two:/usr/share/**", "/usr/share/b"],
+                "/usr/bin/tool /usr/share/a/x /usr/share/a/y",
+                &none,
+            ),
+        ] {
+            let (files, untold) = left(rules);
+            assert_eq!(files, expected, "{rules:?}");
+            assert_eq!(untold, *unmatched, "{rules:?}");
+        }
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub fn salt(os_id: &str) -> [u8; 32] {
     Sha256::of(format!("hullwright-verity-salt:{os_id}").as_bytes()).0
 }
 
+/// Bytes of the hash device for an image of `image` bytes.
+#[must_use]
+pub fn size_for(image: u64) -> u64 {
+    let block = format::BLOCK as u64;
+    let levels: u64 = format::levels(image.div_ceil(block)).iter().sum();
+    (1 + levels) * block
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

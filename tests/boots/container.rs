@@ -42,7 +42,7 @@ fn header(kind: tar::EntryType, size: u64) -> tar::Header {
 }
 
 /// The image as an OCI layout in a tar (image-spec, `image-layout.md`), for `arch` as Debian and OCI
-/// call it.
+/// call it, with the `manifest.json` that `docker load` wants.
 pub fn oci_image(arch: &str) -> Vec<u8> {
     let busybox = busybox(arch);
     let mut layer = tar::Builder::new(Vec::new());
@@ -54,7 +54,7 @@ pub fn oci_image(arch: &str) -> Vec<u8> {
     layer
         .append_data(&mut head, "bin/busybox", &busybox[..])
         .unwrap();
-    for applet in ["sh", "id", "echo"] {
+    for applet in ["sh", "id", "echo", "sleep", "wget", "httpd"] {
         let mut head = header(tar::EntryType::Symlink, 0);
         layer
             .append_link(&mut head, format!("bin/{applet}"), "busybox")
@@ -93,6 +93,11 @@ pub fn oci_image(arch: &str) -> Vec<u8> {
     };
     put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
     put("index.json", &index);
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", &digest(bytes)[7..]);
+    let docker = serde_json::json!([{
+        "Config": blob(&config), "RepoTags": ["localhost/busybox:test"], "Layers": [blob(&layer)],
+    }]);
+    put("manifest.json", docker.to_string().as_bytes());
     for blob in [&layer, &config, &manifest] {
         put(&format!("blobs/sha256/{}", &digest(blob)[7..]), blob);
     }

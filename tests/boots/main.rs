@@ -12,6 +12,7 @@ mod raspberry_pi;
 mod slots;
 mod trust;
 mod updates;
+mod workloads;
 
 use std::fs;
 use std::io::Write as _;
@@ -61,8 +62,10 @@ fn field<'a>(output: &'a str, name: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no {name}= in\n{output}"))
 }
 
-/// What every good boot shows, as `NAME=value` lines.
-const HEALTH: &str = r#"
+/// What [`assert_healthy`] reads, as `NAME=value` lines.
+macro_rules! state {
+    () => {
+        r#"
 echo "state=$(systemctl is-system-running --wait)"
 echo "failed=$(systemctl --failed --no-legend --plain | tr '\n' ' ')"
 echo "usr=$(findmnt -no FSTYPE,OPTIONS /usr | tr -s ' ')"
@@ -70,7 +73,16 @@ echo "source=$(findmnt -no SOURCE /usr)"
 echo "verity=$(dmsetup status --target verity usr)"
 touch /usr/probe 2>/dev/null && echo "writable=yes" || echo "writable=no"
 mount -o remount,rw /usr 2>/dev/null && echo "remount=yes" || echo "remount=no"
-. /etc/os-release; echo "version=$IMAGE_VERSION"; echo "variant=$VARIANT_ID"
+. /etc/os-release; echo "version=$IMAGE_VERSION"
+"#
+    };
+}
+use state;
+
+/// What every good boot of an image with SSH shows.
+const HEALTH: &str = concat!(
+    state!(),
+    r#"echo "variant=$VARIANT_ID"
 echo "issue=$(tr '\n' ' ' </etc/issue)"
 for i in $(seq 60); do ls $(bootctl -p)/EFI/Linux | grep -q "_$IMAGE_VERSION.efi" && break; sleep 1; done
 echo "entries=$(ls $(bootctl -p)/EFI/Linux | tr '\n' ' ')"
@@ -81,7 +93,8 @@ echo "root_bytes=$(findmnt -bno SIZE /)"
 echo "journal=$(ls -d /var/log/journal/* | wc -l)"
 echo "marker=$(cat /etc/marker 2>/dev/null)"
 echo "uptime=$(cut -d' ' -f1 /proc/uptime)"
-"#;
+"#
+);
 
 fn assert_healthy(output: &str, version: &str) {
     assert_eq!(field(output, "state"), "running", "{output}");

@@ -210,6 +210,7 @@ pub fn stable(text: &str) -> String {
     for (before, after, word) in [
         (" and it is ", " now", "[NOW]"),
         ("/.hullwright-", "\"", "[RANDOM]"),
+        (".auth is of ", ",", "[TODAY]"),
     ] {
         if let Some(start) = text.find(before).map(|at| at + before.len())
             && let Some(length) = text[start..].find(after)

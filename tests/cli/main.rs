@@ -16,6 +16,7 @@ mod help;
 mod home;
 mod hostile;
 mod interrupt;
+mod kernel;
 mod keys;
 mod locks;
 mod profiles;

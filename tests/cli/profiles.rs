@@ -28,6 +28,18 @@ fn mistakes_in_profiles() {
             "missing keyring",
             "archives: [{name: v, url: 'http://v.example/d', suites: [s], keyring: ./v.pgp}]\n",
         ),
+        (
+            "missing container archive",
+            "containers: [{archive: ./app.tar, sha256: 0000000000000000000000000000000000000000000000000000000000000000}]\n",
+        ),
+        (
+            "another container archive",
+            "containers: [{archive: ./edge.yaml, sha256: 0000000000000000000000000000000000000000000000000000000000000000}]\n",
+        ),
+        (
+            "container archive without its hash",
+            "containers: [{archive: ./edge.yaml}]\n",
+        ),
         ("missing deb", "packages: {files: [{path: ./local.deb}]}\n"),
         (
             "take away what is not there",
@@ -146,9 +158,29 @@ fn the_merged_profile_with_origins() {
 fn built_in_profiles_are_listed_and_good() {
     let home = Home::new();
     let list = home.good(&["profile", "list"]);
-    assert_eq!(list, "container-host\ndev\nqemu\nrpi4\nrpi4-wifi\n");
+    assert_eq!(
+        list.lines().collect::<Vec<_>>(),
+        [
+            "container-host",
+            "dev",
+            "docker",
+            "jeos",
+            "minimal",
+            "podman",
+            "qemu",
+            "rpi4",
+            "rpi4-wifi"
+        ]
+    );
     let json = home.run(&["profile", "list", "--json"]).last();
-    assert_eq!(json["profiles"].as_array().unwrap().len(), 5);
+    assert_eq!(json["profiles"].as_array().unwrap().len(), 9);
+    for name in ["docker", "jeos", "minimal", "podman"] {
+        home.write(
+            "node.yaml",
+            format!("extends: {name}\nos: {{version: 1.0.0}}\n"),
+        );
+        home.good(&["check", "node.yaml"]);
+    }
     insta::assert_snapshot!(home.good(&["check", "qemu"]));
     assert_eq!(home.good(&["check", "qemu", "--quiet"]), "");
 }

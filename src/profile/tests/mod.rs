@@ -296,7 +296,7 @@ fn given_parts_of_a_mapping_leave_the_other_defaults() {
     let text = format!("{LEAST}root: {{compression: {{codec: lz4hc, level: 9}}}}\n");
     let compression = parse_bytes(text.as_bytes()).unwrap().root.compression;
     assert_eq!((compression.level, compression.chunk), (9, 256 * 1024));
-    assert_eq!(compression.packing, Packing::None);
+    assert_eq!(compression.packing, Packing::Package);
 }
 
 #[test]
@@ -508,4 +508,59 @@ fn prune_rules_of_the_users_own_files_are_told_apart() {
     let rules: Vec<&str> = own.iter().map(|(rule, _)| *rule).collect();
     assert_eq!(rules, ["/a", "/b", "/c"]);
     assert!(own[1].1.ends_with("own.yaml:2"), "{own:?}");
+}
+
+#[test]
+fn parts_and_the_lines_that_ask_for_something_are_found_in_what_is_merged() {
+    let folder = Folder::new(&[
+        (
+            "base.yaml",
+            "os: {id: a, name: A, version: 1}\n\
+             kernel: {package: \"linux-image-{arch}\"}\n\
+             packages: {include: [one=1, two/x]}\n\
+             archives: [{name: x, suites: [x]}]\n\
+             root:\n  parts: {drop: [man, docs, locales]}\n  prune: [\"/usr/games/**\"]\n\
+             budget: 90 MB\n",
+        ),
+        (
+            "own.yaml",
+            "extends: base\nroot:\n  parts:\n    -drop: [locales]\n    keep: [man]\n    drop: [info]\n",
+        ),
+    ]);
+    let base = folder.load("base.yaml", &[]).unwrap();
+    assert_eq!(base.profile.budget, Some(schema::ByteSize(90_000_000)));
+    let own = folder.load("own.yaml", &[]).unwrap();
+    let parts = &own.profile.root.parts;
+    assert_eq!(parts.drop, ["man", "docs", "info"]);
+    assert_eq!(parts.keep, ["man"]);
+    assert_eq!(own.profile.budget, None);
+    let place = |line: Option<Line>| {
+        let line = line.unwrap();
+        let file = line.place.rsplit('/').next().unwrap_or_default();
+        format!("{} {} {file}", line.key, line.value)
+    };
+    assert_eq!(
+        place(own.line_of_package("one")),
+        "packages.include one=1 base.yaml:3"
+    );
+    assert_eq!(
+        place(own.line_of_package("two")),
+        "packages.include two/x base.yaml:3"
+    );
+    assert_eq!(
+        place(own.line_of_package("linux-image-amd64")),
+        "kernel.package linux-image-{arch} base.yaml:2"
+    );
+    assert_eq!(own.line_of_package("three"), None);
+    assert_eq!(
+        place(own.line_of_part("info")),
+        "root.parts.drop info own.yaml:6"
+    );
+    assert_eq!(
+        place(own.line_of_prune(0)),
+        "root.prune /usr/games/** base.yaml:7"
+    );
+    assert_eq!(place(base.line_of_budget()), "budget 90 MB base.yaml:8");
+    let wrong = folder.error("own.yaml", &["root.parts.drop=mann"]);
+    assert!(wrong.contains("expected `man`, or one of"), "{wrong}");
 }

@@ -157,10 +157,17 @@ fn put(data: &mut [u8], at: usize, value: u32) -> Result<()> {
 /// The PE checksum of `data`, whose own field is zero: the 16-bit words added with end-around carry,
 /// plus the length.
 fn pe_checksum(data: &[u8]) -> Result<u32> {
-    let mut sum: u64 = data
+    // Words of eight bytes are added in halves: a sum of 16-bit words modulo 2^16 - 1 is that of
+    // any wider words, since 2^32 is 1 modulo it.
+    let (wide, rest) = data.as_chunks::<8>();
+    let mut sum = wide.iter().fold(0_u64, |sum, word| {
+        let word = u64::from_le_bytes(*word);
+        sum + (word & 0xffff_ffff) + (word >> 32)
+    });
+    sum += rest
         .chunks(2)
         .map(|pair| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 8)
-        .sum();
+        .sum::<u64>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -176,6 +183,14 @@ mod tests {
     fn the_checksum_is_that_of_the_specification() {
         assert_eq!(pe_checksum(&[1, 2, 3]).unwrap(), 0x0201 + 3 + 3);
         assert_eq!(pe_checksum(&[0xff; 4]).unwrap(), 0xffff + 4);
+        let bytes: Vec<u8> = (0..1021_u32).map(|n| ((n * 7919) >> 3) as u8).collect();
+        let word =
+            |pair: &[u8]| u64::from(pair[0]) | u64::from(pair.get(1).copied().unwrap_or(0)) << 8;
+        let mut sum: u64 = bytes.chunks(2).map(word).sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        assert_eq!(u64::from(pe_checksum(&bytes).unwrap()), sum + 1021);
     }
 
     #[test]

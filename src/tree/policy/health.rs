@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::edit::{Editor, exists};
+use super::no_shell;
+use crate::profile::Profile;
 use crate::profile::schema::Health;
 use crate::tree::Tree;
 
@@ -37,6 +39,10 @@ const FILES: &[(&str, u16, &str)] = shipped! {
     "usr/lib/systemd/system/hullwright-deadline.service" 0o644 "units/hullwright-deadline.service",
     "usr/lib/systemd/system/hullwright-again.timer" 0o644 "units/hullwright-again.timer",
     "usr/lib/systemd/system/hullwright-softdog.service" 0o644 "units/hullwright-softdog.service",
+};
+
+/// What images with and without a shell have.
+const SHARED: &[(&str, u16, &str)] = shipped! {
     "usr/lib/systemd/system/boot-complete.target.d/10-hullwright.conf" 0o644 "boot-complete.target.conf",
     "usr/lib/systemd/system/reboot.target.d/10-hullwright.conf" 0o644 "reboot.target.conf",
     "usr/lib/systemd/system.conf.d/10-hullwright.conf" 0o644 "manager.conf",
@@ -59,13 +65,18 @@ const PACKAGE_CHECKS: &[(&str, &str, &str)] = &[(
     include_str!("../../../profiles/health/scripts/containerd"),
 )];
 
-/// Writes all of it.
+/// What the scripts are for, which have `#!/bin/sh`.
+const SHELL: &str = "usr/bin/sh";
+
+/// Writes all of it; where the image has no shell, what does without one.
 ///
 /// # Errors
-/// None in practice: the paths are the tool's own.
-pub fn write(tree: &mut Tree, health: &Health) -> Result<()> {
+/// The image has no shell, and the profile asks for what needs one.
+pub fn write(tree: &mut Tree, profile: &Profile) -> Result<()> {
+    let health = &profile.health;
+    let has_shell = exists(tree, SHELL);
     let mut edit = Editor::new(tree, "health");
-    for (path, mode, text) in FILES {
+    for (path, mode, text) in SHARED {
         edit.write(path, *mode, *text)?;
     }
     for (by, unit) in STARTED_BY {
@@ -76,6 +87,17 @@ pub fn write(tree: &mut Tree, health: &Health) -> Result<()> {
         0o644,
         deadline(health).as_str(),
     )?;
+    if has_shell {
+        write_scripts(&mut edit, health)
+    } else {
+        no_shell::write(&mut edit, profile)
+    }
+}
+
+fn write_scripts(edit: &mut Editor<'_>, health: &Health) -> Result<()> {
+    for (path, mode, text) in FILES {
+        edit.write(path, *mode, *text)?;
+    }
     edit.write(
         &format!("{SCRIPTS}/health.conf"),
         0o644,
@@ -128,10 +150,12 @@ mod tests {
     fn written(health: &Health, with: &[&str]) -> Tree {
         let mut tree = Tree::new();
         let mut edit = Editor::new(&mut tree, "test");
-        for path in with {
+        for path in with.iter().chain(&[SHELL]) {
             edit.write(path, 0o755, "x").unwrap();
         }
-        write(&mut tree, health).unwrap();
+        let mut profile = super::super::tests::profile("");
+        profile.health = health.clone();
+        write(&mut tree, &profile).unwrap();
         tree
     }
 
@@ -192,7 +216,7 @@ mod tests {
 
     #[test]
     fn pid_1_has_the_same_watchdog_in_the_initrd_and_behind_it() {
-        let (.., ours) = FILES
+        let (.., ours) = SHARED
             .iter()
             .find(|(path, ..)| path.contains("system.conf.d"))
             .unwrap();

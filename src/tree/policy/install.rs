@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::tree::{Kind, Tree, TreePath};
 
-use super::edit;
+use super::{edit, unit_syntax};
 
 /// Which manager's units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +51,12 @@ impl Install {
 
     /// Adds what one unit file or drop-in says; an empty value resets a list.
     pub fn read(&mut self, text: &str) {
-        let mut inside = false;
-        for line in logical_lines(text) {
-            if let Some(section) = line.strip_prefix('[') {
-                inside = section.strip_suffix(']') == Some("Install");
+        for setting in unit_syntax::settings(text) {
+            if setting.section != "Install" {
                 continue;
             }
-            let Some((key, value)) = line.split_once('=').filter(|_| inside) else {
-                continue;
-            };
-            let value = value.trim();
-            match key.trim() {
+            let value = setting.value.as_str();
+            match setting.key.as_str() {
                 "Alias" => extend(&mut self.alias, value),
                 "Also" => extend(&mut self.also, value),
                 "DefaultInstance" => {
@@ -89,32 +84,6 @@ fn extend(list: &mut Vec<String>, value: &str) {
         list.clear();
     }
     list.extend(value.split_ascii_whitespace().map(String::from));
-}
-
-/// Lines with continuations joined and comments left out (systemd.syntax(7): a comment line between
-/// continued lines is skipped).
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed.starts_with(['#', ';']) || (trimmed.is_empty() && !open) {
-            continue;
-        }
-        let (body, continued) = match trimmed.strip_suffix('\\') {
-            Some(body) => (body, true),
-            None => (trimmed, false),
-        };
-        match out.last_mut().filter(|_| open) {
-            Some(last) => {
-                last.push(' ');
-                last.push_str(body);
-            }
-            None => out.push(body.to_owned()),
-        }
-        open = continued;
-    }
-    out
 }
 
 /// The parts of a unit's name.

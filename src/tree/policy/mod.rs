@@ -7,11 +7,13 @@
 
 mod accounts;
 mod cmdline;
+pub mod containers;
 mod edit;
 mod etc_factory;
 mod health;
 pub mod ids;
 pub mod install;
+mod no_shell;
 mod nsswitch;
 mod os_release;
 mod overlay;
@@ -22,11 +24,13 @@ mod quirks;
 mod repart;
 mod secrets;
 mod settings;
-mod sysusers;
+pub mod sysusers;
+pub mod tmpfiles;
+pub mod unit_syntax;
 mod units;
 mod update;
 mod users;
-mod words;
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +41,7 @@ use crate::stamp::Stamp;
 use crate::tree::{Kind, Tree};
 
 pub use cmdline::cmdline;
+pub use etc_factory::FACTORY;
 pub use overlay::OverlayEntry;
 pub use update::UpdateInput;
 
@@ -94,8 +99,9 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
     os_release::write(tree, profile)?;
     settings::write(tree, &profile.root)?;
     repart::write(tree, &profile.disk)?;
-    let own_units = update::write(tree, profile, input.update)?;
-    health::write(tree, &profile.health)?;
+    let mut own_units = update::write(tree, profile, input.update)?;
+    own_units.extend(containers::write(tree, &profile.containers)?);
+    health::write(tree, profile)?;
 
     let accounts = resolve_accounts(tree, input).context("numbering users and groups")?;
     passwd::write(tree, &accounts, profile, input.stamp)?;
@@ -131,16 +137,7 @@ pub fn apply(tree: &mut Tree, input: &PolicyInput<'_>) -> Result<PolicyReport> {
 }
 
 fn resolve_accounts(tree: &Tree, input: &PolicyInput<'_>) -> Result<accounts::Accounts> {
-    let os = &input.profile.os;
-    let specifiers = sysusers::Specifiers::from([
-        ('a', input.profile.arch.traits().systemd.to_owned()),
-        ('o', os.id.clone()),
-        ('w', os.version.clone()),
-        ('A', os.version.clone()),
-        ('M', os.id.clone()),
-        ('T', "/tmp".to_owned()),
-        ('V', "/var/tmp".to_owned()),
-    ]);
+    let specifiers = sysusers::specifiers(input.profile);
     let mut lines = Vec::new();
     for file in edit::dropins(tree, "sysusers.d", ".conf")? {
         let text = edit::text(tree, &file)?.unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::profile::schema::Root;
 use crate::tree::{Tree, TreePath};
 
 use super::edit::{Editor, dropins, exists, text};
+use super::tmpfiles;
 
 /// Writes all of them.
 ///
@@ -119,42 +120,17 @@ fn timezone(tree: &mut Tree, zone: &str) -> Result<()> {
     Editor::new(tree, "profile").symlink("etc/localtime", &format!("/{at}"))
 }
 
-/// The shape of a line of tmpfiles.d(5); the audit looks at the rest.
 fn check_tmpfiles(line: &str) -> Result<()> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(());
-    }
-    let words = super::words::split(line).unwrap_or_default();
-    let kind = words.first().map_or("", String::as_str);
-    let known = kind
-        .chars()
-        .next()
-        .is_some_and(|c| "fwdDevqQpLcbCxXrRzZtThHaA".contains(c))
-        && kind.chars().skip(1).all(|c| "+!-=~^$?".contains(c));
-    if !known || line.contains('\n') || !words.get(1).is_some_and(|p| p.starts_with('/')) {
-        return Err(usage(format!(
-            "`{line}` in `root.tmpfiles` is not a line of tmpfiles.d"
+    let one = if line.contains('\n') {
+        Err("it contains a line break".into())
+    } else {
+        tmpfiles::parse_line(line).map(drop)
+    };
+    one.map_err(|why| {
+        usage(format!(
+            "`{line}` in `root.tmpfiles` is not a line of tmpfiles.d: {why}"
         ))
         .hint("lines are: type, absolute path, mode, user, group, age, argument; see tmpfiles.d(5)")
-        .into());
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn tmpfiles_lines_are_checked_for_their_shape() {
-        for (line, good) in [
-            ("d /var/lib/x 0750 root root -", true),
-            ("f+! \"/run/a b\" - - - - text", true),
-            ("# comment", true),
-            ("/var/lib/x d", false),
-            ("d var/lib/x", false),
-            ("dx /var", false),
-        ] {
-            assert_eq!(super::check_tmpfiles(line).is_ok(), good, "{line}");
-        }
-    }
+        .into()
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{Failure, Kind};
+use crate::profile::Profile;
 
 use super::words;
 
@@ -68,6 +69,21 @@ pub enum Line {
 
 /// Values of the specifiers that a build knows (`%o`, `%A` …), by letter.
 pub type Specifiers = BTreeMap<char, String>;
+
+/// The specifiers of an image.
+#[must_use]
+pub fn specifiers(profile: &Profile) -> Specifiers {
+    let os = &profile.os;
+    Specifiers::from([
+        ('a', profile.arch.traits().systemd.to_owned()),
+        ('o', os.id.clone()),
+        ('w', os.version.clone()),
+        ('A', os.version.clone()),
+        ('M', os.id.clone()),
+        ('T', "/tmp".to_owned()),
+        ('V', "/var/tmp".to_owned()),
+    ])
+}
 
 /// A name that useradd(8), systemd and every tool between accept.
 #[must_use]

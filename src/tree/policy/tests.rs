@@ -5,7 +5,7 @@ fn path(text: &str) -> TreePath {
     TreePath::parse(text).unwrap()
 }
 
-fn profile(extra: &str) -> Profile {
+pub(super) fn profile(extra: &str) -> Profile {
     serde_yaml::from_str(&format!(
         "name: t\nos: {{id: hull, name: Hull OS, version: 1.2.3, channel: beta}}\nkernel: {{package: k}}\n{extra}"
     ))

@@ -4,11 +4,24 @@
 /// Splits `line`; `None` when a quote is not closed.
 #[must_use]
 pub fn split(line: &str) -> Option<Vec<String>> {
+    split_some(line, usize::MAX).map(|(words, _)| words)
+}
+
+/// Splits off at most `most` words; with them comes what is behind them, as it stands. `None` when a
+/// quote of theirs is not closed.
+#[must_use]
+pub fn split_some(line: &str, most: usize) -> Option<(Vec<String>, &str)> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
     let mut chars = line.chars();
-    while let Some(c) = chars.next() {
+    loop {
+        if words.len() == most {
+            return Some((words, chars.as_str().trim()));
+        }
+        let Some(c) = chars.next() else {
+            break;
+        };
         match (quote, c) {
             (Some(q), c) if c == q => quote = None,
             (_, '\\') => {
@@ -38,7 +51,7 @@ pub fn split(line: &str) -> Option<Vec<String>> {
         return None;
     }
     words.extend(word);
-    Some(words)
+    Some((words, ""))
 }
 
 #[cfg(test)]
@@ -59,6 +72,18 @@ mod tests {
         ] {
             let expected = expected.map(|w| w.into_iter().map(String::from).collect::<Vec<_>>());
             assert_eq!(super::split(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_words_stays_as_it_is() {
+        for (line, words, rest) in [
+            ("f \"/a b\" - it's \"so\"", 3, Some((3, "it's \"so\""))),
+            ("f /a", 3, Some((2, ""))),
+            ("f it's", 2, None),
+        ] {
+            let found = super::split_some(line, words).map(|(words, rest)| (words.len(), rest));
+            assert_eq!(found, rest, "{line}");
         }
     }
 }

@@ -212,7 +212,7 @@ fn rotten(fleet: &Fleet, node: &mut Node, good: &str, mut minor: u32) {
     assert_sound(node, &blessed);
     rot(node, &blessed);
     // What is cached would still read well, and an orderly end would need what is not.
-    let _ = node.try_ask("sync; echo b > /proc/sysrq-trigger", BOOT);
+    node.restart_by("sync; echo b > /proc/sysrq-trigger");
     let begun = Instant::now();
     node.wait_for(good, 6 * BOOT);
     eprintln!(

@@ -129,6 +129,7 @@ os:
 update:
   url: http://10.0.2.2:{port}
   reboot: off
+  windows: [{{start: \"*:0/3\", duration: 30s}}]
 health:
   timeout: {timeout}
   grace: {grace}
@@ -164,6 +165,8 @@ root:
                 .arg("--keys")
                 .arg(&self.keys)
                 .args(["--arch", self.arch()])
+                // A version with Debian's larger kernel follows one with the cloud's.
+                .args(["--max-growth", "100"])
                 .args(["--stamp", &(STAMP + self.cut.get()).to_string()])
                 // A mirror may lag by weeks; that is not what is judged here.
                 .arg("--allow-expired"),

@@ -245,9 +245,15 @@ impl Node {
         answer.output
     }
 
+    /// Has the guest run what restarts it. Whoever asked for an answer might hear the next boot in
+    /// place of it.
+    pub fn restart_by(&mut self, script: &str) {
+        self.tell(script);
+    }
+
     /// Restarts the guest in an orderly way.
     pub fn reboot(&mut self) {
-        self.tell("systemctl --no-block reboot");
+        self.restart_by("systemctl --no-block reboot");
     }
 
     /// Cuts the power: nothing that the guest has not handed to its disk survives.

@@ -155,8 +155,7 @@ fn a_node_goes_from_version_to_version_and_comes_back_from_bad_ones() {
 
 /// By hand, and on again: what was given up is not taken again, what is newer is.
 fn roll_back(fleet: &Fleet, node: &mut Node) {
-    let said = node.try_ask("hullwright-update rollback", BOOT);
-    eprintln!("{said:?}");
+    node.restart_by("hullwright-update rollback");
     node.wait_for("2.0.0", BOOT);
     assert_sound(node, "2.0.0");
     let status = node.good("hullwright-update status; hullwright-update history");
@@ -172,9 +171,12 @@ fn roll_back(fleet: &Fleet, node: &mut Node) {
     assert!(!node.good("ls /boot/EFI/Linux").contains("4.0.0"));
     node.good("hullwright-update unpin");
     update(node, fleet);
-    node.reboot();
+    // Nobody restarts it: the next window does.
+    node.good("echo reboot=window >>/etc/hullwright/update.conf");
     node.wait_for("4.0.0", BOOT);
     assert_sound(node, "4.0.0");
+    let history = node.good("hullwright-update history");
+    assert!(history.contains("in a maintenance window"), "{history}");
 }
 
 /// Servers as bad as they get, while 2.0.0 is to be had.

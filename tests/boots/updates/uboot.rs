@@ -160,7 +160,7 @@ fn bad_versions_end_in_the_one_before_and_a_good_one_stays() {
             gives_up(&mut node, &fleet, bad, &format!("1.{number}.0"), "1.2.0");
         }
         takes(&mut node, &fleet, "1.8.0");
-        let _ = node.try_ask("hullwright-update rollback", BOOT);
+        node.restart_by("hullwright-update rollback");
         node.wait_for("1.2.0", BOOT);
         assert_sound(&mut node, "1.2.0");
         takes(&mut node, &fleet, "1.9.0");

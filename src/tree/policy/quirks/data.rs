@@ -17,6 +17,7 @@ pub const QUIRKS: &[(&str, &str)] = embed!("quirks":
     "openssh.yaml",
     "dbus.yaml",
     "containers.yaml",
+    "iwd.yaml",
 );
 
 /// Files that `write` names.

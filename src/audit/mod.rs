@@ -1,0 +1,42 @@
+//! The audit: the linker's "undefined reference". Dependencies that exist for scripts only are
+//! dropped and files are pruned, so that every build proves of its finished tree that what is left
+//! is whole.
+//!
+//! A rule is one file in [`rules`]: it looks at a [`Subject`] and returns [`Finding`]s. What the
+//! profile allows, and what becomes of the rest, is decided here.
+
+mod accounts;
+mod config;
+mod finding;
+mod program;
+pub mod rules;
+mod subject;
+#[cfg(test)]
+mod testing;
+mod units;
+
+pub use finding::Finding;
+pub use rules::{RULES, Rule};
+pub use subject::Subject;
+pub use units::Shared;
+
+use anyhow::{Context as _, Result};
+use rayon::prelude::*;
+
+/// All findings, in the order of the rules and then of paths; the same ones whatever the threads.
+///
+/// # Errors
+/// A file of the tree that cannot be read.
+pub fn findings(subject: &Subject<'_>) -> Result<Vec<Finding>> {
+    let each: Vec<Vec<Finding>> = RULES
+        .par_iter()
+        .map(|rule| {
+            let mut found =
+                (rule.check)(subject).with_context(|| format!("audit {}", rule.name))?;
+            found.sort();
+            found.dedup();
+            Ok(found)
+        })
+        .collect::<Result<_>>()?;
+    Ok(each.into_iter().flatten().collect())
+}

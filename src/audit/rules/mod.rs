@@ -1,0 +1,59 @@
+//! The rules, one file each.
+
+mod accounts;
+mod activation;
+mod dbus_policy;
+mod dbus_services;
+mod enablement;
+mod generators;
+mod owners;
+mod pam;
+mod passwords;
+mod shadow;
+mod symlinks;
+mod sysusers;
+mod tmpfiles;
+mod udev;
+mod unit_accounts;
+mod unit_dependencies;
+mod unit_files;
+mod unit_programs;
+mod ways_in;
+
+use anyhow::Result;
+
+use super::{Finding, Subject};
+
+/// One rule of the audit.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name in findings and in `allow:`, `[a-z-]+`.
+    pub name: &'static str,
+    /// For the reference: what it finds, and what breaks when that is left so.
+    pub about: &'static str,
+    /// Looks; fails only where the tree can't be read.
+    pub check: fn(&Subject<'_>) -> Result<Vec<Finding>>,
+}
+
+/// All rules, in the order of the reference.
+pub const RULES: &[Rule] = &[
+    symlinks::RULE,
+    unit_programs::RULE,
+    unit_accounts::RULE,
+    unit_files::RULE,
+    unit_dependencies::RULE,
+    enablement::RULE,
+    activation::RULE,
+    dbus_services::RULE,
+    dbus_policy::RULE,
+    generators::RULE,
+    pam::RULE,
+    udev::RULE,
+    tmpfiles::RULE,
+    sysusers::RULE,
+    accounts::RULE,
+    owners::RULE,
+    shadow::RULE,
+    passwords::RULE,
+    ways_in::RULE,
+];
