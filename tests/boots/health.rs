@@ -341,7 +341,7 @@ fn stories() -> Vec<Story> {
                 "exit 1",
                 "[ $attempt != 1 ] || { echo no database; exit 3; }",
             ) + "mkdir -p /etc/systemd/system/hullwright-deadline.timer.d\n\
-                 printf '[Timer]\\nOnBootSec=\\nOnBootSec=200\\n' >/etc/systemd/system/hullwright-deadline.timer.d/test.conf\n",
+                 printf '[Timer]\\nOnBootSec=\\nOnBootSec=400\\n' >/etc/systemd/system/hullwright-deadline.timer.d/test.conf\n",
             disk: nothing,
             arguments: Vec::new(),
             reason: "health check: failed units: fault.service",
@@ -403,13 +403,23 @@ fn a_good_version_that_rots_gives_way_to_the_other() {
 /// Each attempt on trial fails in another way; the last one ends in the good version, which knows why.
 #[test]
 fn whatever_a_version_on_trial_does_the_good_one_comes_back() {
-    if !exhaustive() {
+    // By their numbers, from 1, where not all are wanted.
+    let wanted = std::env::var("HULLWRIGHT_CASES").ok();
+    if !exhaustive() && wanted.is_none() {
         return;
     }
     let node = Node::new();
     // The good version first: it prepares the faults.
     node.rename(NEW, "+0-3");
-    let stories = stories();
+    let stories: Vec<Story> = stories()
+        .into_iter()
+        .zip(1..)
+        .filter(|(_, number)| match &wanted {
+            Some(list) => list.split(',').any(|n| n == number.to_string()),
+            None => true,
+        })
+        .map(|(story, _)| story)
+        .collect();
     node.run(&format!("{SETTLED}\n{}", stories[0].prepare), &[]);
     node.fill_esp();
     for (at, story) in stories.iter().enumerate() {

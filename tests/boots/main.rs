@@ -74,6 +74,8 @@ echo "verity=$(dmsetup status --target verity usr)"
 touch /usr/probe 2>/dev/null && echo "writable=yes" || echo "writable=no"
 mount -o remount,rw /usr 2>/dev/null && echo "remount=yes" || echo "remount=no"
 . /etc/os-release; echo "version=$IMAGE_VERSION"
+echo "started=$(systemd-analyze | tr '\n' ' ')"
+echo "multi_user=$(($(systemctl show -P ActiveEnterTimestampMonotonic multi-user.target) / 1000)) ms after the kernel began"
 "#
     };
 }
