@@ -43,7 +43,8 @@ pub(super) fn choose(tree: &mut Tree, version: &str, inputs: &Inputs<'_>) -> Res
         .iter()
         .map(|text| Entry::parse(text))
         .collect::<Result<Vec<_>, _>>()?;
-    if entries.is_empty() || entries.contains(&Entry::All) {
+    let takes_away = entries.iter().any(|entry| matches!(entry, Entry::Not(_)));
+    if entries.is_empty() || entries.contains(&Entry::All) && !takes_away {
         return Ok(shipped);
     }
     let also = initrd::module_names(&kernel.initrd_modules)?;
@@ -54,12 +55,12 @@ pub(super) fn choose(tree: &mut Tree, version: &str, inputs: &Inputs<'_>) -> Res
         whole.key().as_bytes(),
         format!("{entries:?} {also:?}").as_bytes(),
     ]);
-    let selection: Selection = remember(memo, "module-selection-1", &key, || {
+    let selection: Selection = remember(memo, "modules-kept-1", &key, || {
         Ok(whole.index(tree, memo)?.select(&entries, &also))
     })?;
-    if !selection.unknown.is_empty() {
-        return Err(inputs.loaded.unknown_modules(version, &selection.unknown));
-    }
+    inputs
+        .loaded
+        .refuse_unknown_modules(version, &selection.unknown)?;
     let dir = modules::directory(version)?;
     let stays = selection
         .modules

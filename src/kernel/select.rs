@@ -1,5 +1,7 @@
 //! Which modules stay in `/usr`: what `kernel.modules` names, with its closure.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::closure::Missing;
@@ -27,6 +29,8 @@ pub enum Entry {
     Names(String),
     /// Those whose file, or a folder above it, matches.
     Path(Glob),
+    /// Not these, unless others need them or a later entry names them.
+    Not(Box<Self>),
 }
 
 /// Why a text is no entry.
@@ -41,7 +45,7 @@ pub enum EntryError {
     /// Neither a name nor a glob of names.
     #[error(
         "`all`, a set such as `container-host`, a module's name without `.ko`, a glob of names \
-         (`nft_*`), or a path (`kernel/net/**`)"
+         (`nft_*`), or a path (`kernel/net/**`); with `!` in front it goes"
     )]
     Name,
     /// The embedded sets cannot be read.
@@ -55,6 +59,12 @@ impl Entry {
     /// # Errors
     /// A text that is none.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
+        if let Some(rest) = text.strip_prefix('!') {
+            return match Self::parse(rest)? {
+                Self::All | Self::Set(_) | Self::Not(_) => Err(EntryError::Name),
+                other => Ok(Self::Not(Box::new(other))),
+            };
+        }
         if text == ALL {
             return Ok(Self::All);
         }
@@ -71,7 +81,7 @@ impl Entry {
             ));
         }
         let name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-        let wild = |b: u8| b"*?[]!".contains(&b);
+        let wild = |b: u8| b"*?[]!^".contains(&b);
         if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| name(b) || wild(b)) {
             return Err(EntryError::Name);
         }
@@ -105,46 +115,51 @@ pub struct Selection {
 }
 
 impl ModuleIndex {
-    /// The modules that `entries` name and those of the names `also`, with their closure. An entry of
-    /// `entries` that means neither a module nor something built in is unknown; what a set or `also`
-    /// names need not be there, because they span several kernels.
+    /// The modules that `entries` name and those of the names `also`, with their closure. The last entry
+    /// that speaks about a module decides whether it is named; where the first one takes away, that is
+    /// from all. An entry of `entries` that means neither a module nor something built in is unknown;
+    /// what a set or `also` names need not be there, because they span several kernels.
     #[must_use]
     pub fn select<S: AsRef<str>>(&self, entries: &[Entry], also: &[S]) -> Selection {
-        let mut todo = Vec::new();
+        let all = 0..self.modules.len();
+        let mut chosen = BTreeSet::new();
+        if matches!(entries.first(), Some(Entry::Not(_))) {
+            chosen.extend(all.clone());
+        }
         let mut unknown = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
             let found = match entry {
                 Entry::All => {
-                    todo.extend(0..self.modules.len());
+                    chosen.extend(all.clone());
                     continue;
                 }
                 Entry::Set(set) => {
                     for text in set.entries() {
                         if let Ok(entry) = Entry::parse(text) {
-                            todo.extend(self.named(&entry).modules);
+                            chosen.extend(self.named(&entry).modules);
                         }
                     }
                     continue;
                 }
+                Entry::Not(entry) => self.named(entry),
                 Entry::Name(_) | Entry::Names(_) | Entry::Path(_) => self.named(entry),
             };
             if found.modules.is_empty() && !found.builtin {
-                let sets = sets::all().unwrap_or_default();
-                let sets = sets.iter().map(|set| set.name.as_str());
-                let missing = match entry {
-                    Entry::Name(name) => self.missing(name, sets),
-                    // A pattern is like no name.
-                    _ => Missing::default(),
-                };
-                unknown.push((number, missing));
+                unknown.push((number, self.unknown(entry)));
             }
-            todo.extend(found.modules);
+            if matches!(entry, Entry::Not(_)) {
+                for module in found.modules {
+                    chosen.remove(&module);
+                }
+            } else {
+                chosen.extend(found.modules);
+            }
         }
         for name in also {
-            todo.extend(self.find(name.as_ref()).0);
+            chosen.extend(self.find(name.as_ref()).0);
         }
         let mut modules: Vec<String> = self
-            .close(todo)
+            .close(chosen.into_iter().collect())
             .into_iter()
             .map(|at| self.modules[at].path.clone())
             .collect();
@@ -152,9 +167,21 @@ impl ModuleIndex {
         Selection { modules, unknown }
     }
 
+    fn unknown(&self, entry: &Entry) -> Missing {
+        match entry {
+            Entry::Name(name) => {
+                let sets = sets::all().unwrap_or_default();
+                self.missing(name, sets.iter().map(|set| set.name.as_str()))
+            }
+            Entry::Not(entry) => self.unknown(entry),
+            // A pattern is like no name.
+            _ => Missing::default(),
+        }
+    }
+
     fn named(&self, entry: &Entry) -> Found {
         match entry {
-            Entry::All | Entry::Set(_) => Found::default(),
+            Entry::All | Entry::Set(_) | Entry::Not(_) => Found::default(),
             Entry::Name(name) => {
                 let (modules, builtin) = self.find(name);
                 Found { modules, builtin }
@@ -247,6 +274,16 @@ mod tests {
             // What is built in is there already.
             (&["nvme_core", "nvme*", "kernel/drivers/nvme/**"], &[], ""),
             (&["failover"], &["nf", "not-here"], "failover nf"),
+            // What is taken away stays where something needs it, and the last word decides.
+            (&["nft_*", "!nft_nat", "!nf"], &[], "nf nft_ct"),
+            (&["nft_*", "!nft_nat", "fs-x"], &[], "x nf nft_ct nft_nat"),
+            (
+                &["kernel/net/**", "!nft_*", "nft_ct"],
+                &[],
+                "failover nf nft_ct",
+            ),
+            (&["!kernel/net/**", "!x"], &[], "virtio_net failover"),
+            (&["nft_ct", "!nft_ct"], &["nft_nat"], "nf nft_nat"),
         ] {
             let (found, unknown) = selected(entries, also);
             assert_eq!((found.as_str(), unknown), (names, vec![]), "{entries:?}");
@@ -292,6 +329,8 @@ mod tests {
             ("", EntryError::Name),
             ("*", EntryError::Name),
             ("a b", EntryError::Name),
+            ("!all", EntryError::Name),
+            ("!!a", EntryError::Name),
         ] {
             assert_eq!(Entry::parse(text), Err(error), "{text}");
         }

@@ -1,34 +1,51 @@
 //! What the kernel's package shows to be wrong with `kernel.modules` and `kernel.firmware`.
 
 use super::load::Loaded;
-use super::source::{Problem, failure};
-use super::yaml::Node;
+use super::source::{Base, Problem, failure};
 use crate::kernel::Missing;
 
 impl Loaded {
-    /// The failure of entries of `kernel.modules` that mean nothing to kernel `version`.
-    #[must_use]
-    pub fn unknown_modules(&self, version: &str, unknown: &[(usize, Missing)]) -> anyhow::Error {
-        let problem = |node: &Node, missing: &Missing| {
+    /// Refuses entries of `kernel.modules` that mean nothing to kernel `version`. What built-in profiles
+    /// take away need not be there: they serve several kernels.
+    ///
+    /// # Errors
+    /// There are some.
+    pub fn refuse_unknown_modules(
+        &self,
+        version: &str,
+        unknown: &[(usize, Missing)],
+    ) -> anyhow::Result<()> {
+        let list = self.list(&["kernel", "modules"]);
+        let mut problems = Vec::new();
+        for (at, missing) in unknown {
+            let Some(node) = list.get(*at) else { continue };
             let text = node.text().unwrap_or_default();
+            let (sign, name) = match text.strip_prefix('!') {
+                Some(_) if node.origin.source.base == Base::Embedded => continue,
+                Some(name) => ("!", name),
+                None => ("", text),
+            };
+            let which = if name.contains(['*', '?', '[', '/']) {
+                "that matches "
+            } else {
+                ""
+            };
             let problem = Problem::at(
                 &node.origin,
-                format!("kernel {version} has no module `{text}`, nor is one built in"),
+                format!("kernel {version} has no module {which}`{name}`, nor is one built in"),
             );
-            match missing.nearest.as_slice() {
+            problems.push(match missing.nearest.as_slice() {
                 [] => problem,
                 near => {
-                    let near: Vec<_> = near.iter().map(|name| format!("`{name}`")).collect();
+                    let near: Vec<_> = near.iter().map(|near| format!("`{sign}{near}`")).collect();
                     problem.hint(format!("did you mean {}?", near.join(" or ")))
                 }
-            }
-        };
-        let list = self.list(&["kernel", "modules"]);
-        let problems: Vec<_> = unknown
-            .iter()
-            .filter_map(|(at, missing)| Some(problem(list.get(*at)?, missing)))
-            .collect();
-        failure(&problems).into()
+            });
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(failure(&problems).into())
     }
 
     /// The failure of entries of `kernel.firmware` that match no file.

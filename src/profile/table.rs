@@ -418,7 +418,7 @@ static KERNEL: Record = Record {
             Shape::Texts(checks::modules),
             "Modules of the kernel's package that stay in `/usr`, with what they depend on and what \
              the initrd has: `all`, a set (`container-host`), names, globs of names (`nft_*`), or \
-             paths (`kernel/drivers/net/ethernet/**`). Empty: all. See [sizes](sizes.md#modules).",
+             paths (`kernel/drivers/net/ethernet/**`); `!` in front takes away. Empty: all. See [sizes](sizes.md#modules).",
         ),
         field(
             "firmware",

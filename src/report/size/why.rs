@@ -267,18 +267,14 @@ fn by_need(loaded: &Loaded, path: &str) -> Option<String> {
         (
             "kernel.modules",
             &kernel.modules,
-            "none of its entries names it, and no module that stays needs it",
+            "they don't name it, and no module that stays needs it",
         )
     } else if path.starts_with(FIRMWARE) {
-        (
-            "kernel.firmware",
-            &kernel.firmware,
-            "none of its entries asks for it",
-        )
+        ("kernel.firmware", &kernel.firmware, "they don't ask for it")
     } else {
         return None;
     };
-    if list.is_empty() || list.iter().any(|entry| entry == "all") {
+    if list.is_empty() || *list == ["all"] {
         return None;
     }
     let lines = loaded.lines_of(key);
