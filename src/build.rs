@@ -513,6 +513,9 @@ fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) ->
         memo: &inputs.archive.store,
     })
     .context("making the initrd")?;
+    assembled
+        .modules
+        .check_initrd(&initrd.missing, inputs.loaded)?;
     stage.add(initrd.bytes.len() as u64);
     Ok(initrd)
 }

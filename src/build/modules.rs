@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 use crate::initrd;
 use crate::kernel::depmod::Modules;
 use crate::kernel::select::{Entry, Selection};
-use crate::kernel::{CutOff, Needs, firmware, modules};
+use crate::kernel::{CutOff, Missing, Needs, firmware, modules};
 use crate::profile::Loaded;
 use crate::report::size::why;
 use crate::store::{key_of, remember};
@@ -106,6 +106,23 @@ impl Shipped {
         }
         tree::leave_out(tree, &choice.left_out);
         Ok(())
+    }
+
+    /// Refuses an initrd without a module that it was to have, if the kernel's package ships it: a kernel
+    /// need not have all that a profile names, but what it has may not be taken away.
+    pub(super) fn check_initrd(&self, missing: &[Missing], loaded: &Loaded) -> Result<()> {
+        let taken = missing.iter().find_map(|missing| {
+            let path = self.paths.get(&missing.name.replace('-', "_"))?;
+            let why = why::left_out(loaded, &path.to_string()).ok().flatten();
+            let why = why.unwrap_or_else(|| format!("{path} is not in the image"));
+            Some(format!("the initrd is to have {}: {why}", missing.name))
+        });
+        match taken {
+            None => Ok(()),
+            Some(message) => Err(Failure::new(Kind::Audit, message)
+                .hint("keep it (`!/…` in root.prune), or take it out: `-initrd_modules: [NAME]`")
+                .into()),
+        }
     }
 
     /// `error` with the line that took away what modules need, if that is what it is about.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::closure::Missing;
-use super::names::normal_alias;
+use super::names::{module_name, normal_alias};
 use super::order::{ModuleIndex, lines};
 use super::sets;
 use super::unpack::plain_path;
@@ -94,6 +94,25 @@ impl Entry {
             return Err(EntryError::Name);
         }
         Ok(Self::Names(pattern))
+    }
+}
+
+impl Entry {
+    /// Whether it means the module at `path`, which ends in its place below `usr/lib/modules/VERSION`, by
+    /// that or by its name. Aliases stand in modules, which are not looked at, and sets name many.
+    #[must_use]
+    pub fn means(&self, path: &str) -> bool {
+        let own = module_name(path);
+        match self {
+            Self::All => true,
+            Self::Set(_) | Self::Not(_) => false,
+            Self::Name(name) => module_name(name) == own,
+            Self::Names(pattern) => glob::matches(pattern, &own),
+            Self::Path(glob) => path
+                .find("/kernel/")
+                .and_then(|at| path.get(at + 1..))
+                .is_some_and(|file| lies_in(glob, file)),
+        }
     }
 }
 
@@ -222,7 +241,6 @@ fn lies_in(glob: &Glob, file: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::names::module_name;
     use crate::kernel::{Module, Sources};
 
     fn index() -> ModuleIndex {
@@ -317,6 +335,20 @@ mod tests {
                 (4, "container-host".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn entries_tell_whether_they_mean_a_file() {
+        let path = "/usr/lib/modules/6.12/kernel/fs/nfs/nfs-v4.ko.xz";
+        for (entry, means) in [
+            ("nfs_v4", true),
+            ("nfs*", true),
+            ("kernel/fs/nfs/**", true),
+            ("kernel/fs/nf", false),
+            ("nfs", false),
+        ] {
+            assert_eq!(Entry::parse(entry).unwrap().means(path), means, "{entry}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{File, FileKind, Lines, Maker, Sizes};
+use crate::kernel::select;
 use crate::profile::Loaded;
 use crate::report::human_size;
 use crate::tree::parts;
@@ -278,8 +279,16 @@ fn by_need(loaded: &Loaded, path: &str) -> Option<String> {
         return None;
     }
     let lines = loaded.lines_of(key);
+    let takes_away = |line: &&crate::profile::Line| matches!(select::Entry::parse(&line.value), Ok(select::Entry::Not(not)) if not.means(&path));
+    if let Some(line) = lines.iter().rev().find(takes_away) {
+        return Some(format!(
+            "{key}: `{}` takes it away, and no module that stays needs it ({})",
+            line.value, line.place
+        ));
+    }
     let lines: Vec<_> = lines
         .iter()
+        .filter(|line| !line.value.starts_with('!'))
         .map(|line| format!("`{}` ({})", line.value, line.place))
         .collect();
     Some(format!("{key}: {}: {who}", lines.join(", ")))
