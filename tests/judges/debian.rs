@@ -200,7 +200,8 @@ impl Sets<'_> {
             return Some(format!("`packages.recommends` is off: recommended by {by}"));
         }
         if !with.is_empty() {
-            return Some(format!("only for {}, which is left out", some(&with)));
+            let verb = if with.len() > 1 { "are" } else { "is" };
+            return Some(format!("only for {}, which {verb} left out", some(&with)));
         }
         None
     }
