@@ -6,7 +6,7 @@ use crate::kernel::Missing;
 
 impl Loaded {
     /// Refuses entries of `kernel.modules` that mean nothing to kernel `version`. What built-in profiles
-    /// take away need not be there: they serve several kernels.
+    /// name need not be there: they serve several kernels.
     ///
     /// # Errors
     /// There are some.
@@ -19,9 +19,11 @@ impl Loaded {
         let mut problems = Vec::new();
         for (at, missing) in unknown {
             let Some(node) = list.get(*at) else { continue };
+            if node.origin.source.base == Base::Embedded {
+                continue;
+            }
             let text = node.text().unwrap_or_default();
             let (sign, name) = match text.strip_prefix('!') {
-                Some(_) if node.origin.source.base == Base::Embedded => continue,
                 Some(name) => ("!", name),
                 None => ("", text),
             };
