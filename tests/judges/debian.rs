@@ -102,7 +102,7 @@ fn sources() -> String {
         let found = lines.find(|(uri, _)| uri.contains("debian-security") == security);
         found.map(|(uri, _)| uri.trim_end_matches('/').to_owned())
     };
-    let main = uri(false).expect("apt has a source");
+    let main = uri(false).unwrap();
     let mut text = format!("deb {main} trixie main\ndeb {main} trixie-updates main\n");
     if let Some(security) = uri(true) {
         writeln!(text, "deb {security} trixie-security main").unwrap();
