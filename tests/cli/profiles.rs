@@ -40,6 +40,16 @@ fn mistakes_in_profiles() {
             "container archive without its hash",
             "containers: [{archive: ./edge.yaml}]\n",
         ),
+        ("no module", "kernel: {modules: [kvm, i915.ko]}\n"),
+        ("modules as a mapping", "kernel: {modules: {all: true}}\n"),
+        (
+            "a module's path in the image",
+            "kernel: {modules: /usr/lib/modules}\n",
+        ),
+        (
+            "firmware's path in the image",
+            "kernel: {firmware: [modules, /usr/lib/firmware/x]}\n",
+        ),
         ("missing deb", "packages: {files: [{path: ./local.deb}]}\n"),
         (
             "take away what is not there",

@@ -349,7 +349,8 @@ partitions: {hybrid_mbr: true}
 fn a_board_that_is_a_yaml_file_alone_is_built() {
     let profile = "extends: container-host\nboard: ./boards/fictional.yaml\nos: {version: 1.0.0}\n\
                    packages: {-include: [containerd, containernetworking-plugins, runc]}\n\
-                   root: {units: {-enable: [containerd.service]}, prune: [\"/usr/lib/modules/*/kernel/sound/**\"]}\n";
+                   kernel: {modules: container-host}\n\
+                   root: {units: {-enable: [containerd.service]}}\n";
     let image = Image::new(
         "fictional",
         &[("mine.yaml", profile), ("boards/fictional.yaml", FICTIONAL)],

@@ -65,10 +65,11 @@ pub fn usr() -> &'static Tree {
 }
 
 /// A folder inside the trixie tree, gone with the value, and its path as seen from inside.
-struct Inside(PathBuf, String);
+pub struct Inside(pub PathBuf, pub String);
 
 impl Inside {
-    fn new(name: &str) -> Self {
+    /// An empty one.
+    pub fn new(name: &str) -> Self {
         let dir = trixie().join("tmp").join(name);
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();

@@ -29,6 +29,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mcopy", "mtools"),
     ("depmod", "kmod"),
     ("debootstrap", "debootstrap"),
+    ("mmdebstrap", "mmdebstrap"),
     ("strace", "strace"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),

@@ -5,6 +5,7 @@
 )]
 
 mod bench;
+mod compare;
 mod dist;
 mod fuzz;
 mod install;
@@ -29,6 +30,9 @@ cargo xtask licences
     holds the licence of every locked crate against deny.toml
 cargo xtask fuzz [SECONDS]
     runs every fuzz target for so long (default 20)
+cargo xtask compare
+    puts container-host beside what apt-get and mmdebstrap make of its list of packages, into
+    docs/minimal.md
 cargo xtask bench [--only NAME] [--runs N] [--json] [--write-docs] …
     measures hullwright against the tools that people use today; `bench --help` tells more
 ";
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
             test::run(flags.contains(&"--fast"), flags.contains(&"--exhaustive"))
         }
         ["bench", words @ ..] => bench::run(words),
+        ["compare"] => compare::run(),
         ["install"] => install::run(true),
         ["dist"] => dist::Arch::host().and_then(built),
         ["dist", "--arch", name] => match dist::Arch::named(name) {
