@@ -7,9 +7,12 @@
 
 mod accounts;
 mod config;
+mod files;
 mod finding;
+mod linking;
 mod program;
 pub mod rules;
+mod shared;
 mod subject;
 #[cfg(test)]
 mod testing;
@@ -17,8 +20,8 @@ mod units;
 
 pub use finding::Finding;
 pub use rules::{RULES, Rule};
+pub use shared::Shared;
 pub use subject::Subject;
-pub use units::Shared;
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;

@@ -2,14 +2,19 @@
 
 mod accounts;
 mod activation;
+mod architecture;
 mod dbus_policy;
 mod dbus_services;
+mod dlopen;
 mod enablement;
 mod generators;
+mod interpreters;
+mod libraries;
 mod owners;
 mod pam;
 mod passwords;
 mod shadow;
+mod symbol_versions;
 mod symlinks;
 mod sysusers;
 mod tmpfiles;
@@ -37,6 +42,11 @@ pub struct Rule {
 
 /// All rules, in the order of the reference.
 pub const RULES: &[Rule] = &[
+    libraries::RULE,
+    dlopen::RULE,
+    symbol_versions::RULE,
+    architecture::RULE,
+    interpreters::RULE,
     symlinks::RULE,
     unit_programs::RULE,
     unit_accounts::RULE,
