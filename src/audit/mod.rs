@@ -2,19 +2,26 @@
 //! dropped and files are pruned, so that every build proves of its finished tree that what is left
 //! is whole.
 //!
-//! A rule is one file in [`rules`]: it looks at a [`Subject`] and returns [`Finding`]s. What the
-//! profile allows, and what becomes of the rest, is decided here.
+//! A rule is one file in [`rules`]: it looks at a [`Subject`] and returns [`Finding`]s. A [`Verdict`]
+//! holds them against what the profile allows, and [`Explainer`] says of the rest who wanted the files
+//! and what to do.
 
 mod accounts;
+mod allow;
 mod config;
+mod explain;
 mod finding;
 mod program;
+#[cfg(test)]
+mod reference;
 pub mod rules;
 mod subject;
 #[cfg(test)]
 mod testing;
 mod units;
 
+pub use allow::{Allowed, Verdict};
+pub use explain::{Explainer, Failed};
 pub use finding::Finding;
 pub use rules::{RULES, Rule};
 pub use subject::Subject;
