@@ -2,15 +2,20 @@
 //! dropped and files are pruned, so that every build proves of its finished tree that what is left
 //! is whole.
 //!
-//! A rule is one file in [`rules`]: it looks at a [`Subject`] and returns [`Finding`]s. What the
-//! profile allows, and what becomes of the rest, is decided here.
+//! A rule is one file in [`rules`]: it looks at a [`Subject`] and returns [`Finding`]s. A [`Verdict`]
+//! holds them against what the profile allows, and [`Explainer`] says of the rest who wanted the files
+//! and what to do.
 
 mod accounts;
+mod allow;
 mod config;
+mod explain;
 mod files;
 mod finding;
 mod linking;
 mod program;
+#[cfg(test)]
+mod reference;
 pub mod rules;
 mod shared;
 mod subject;
@@ -18,6 +23,8 @@ mod subject;
 mod testing;
 mod units;
 
+pub use allow::{Allowed, Verdict};
+pub use explain::{Explainer, Failed};
 pub use finding::Finding;
 pub use rules::{RULES, Rule};
 pub use shared::Shared;

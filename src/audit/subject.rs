@@ -19,6 +19,8 @@ pub struct Subject<'a> {
     pub enabled_units: &'a [String],
     /// `uname -r` of the image's kernel.
     pub kernel_version: &'a str,
+    /// What packages have outside `/usr` and `/etc`, which the image does not have.
+    pub outside: &'a Tree,
     /// Where it is kept what files say about themselves.
     pub memo: &'a dyn Memo,
     /// What several rules read, for the first of them to fill.

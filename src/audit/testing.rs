@@ -11,6 +11,7 @@ pub struct Image {
     pub tree: Tree,
     pub profile: Profile,
     pub enabled_units: Vec<String>,
+    pub outside: Tree,
 }
 
 impl Image {
@@ -24,6 +25,7 @@ impl Image {
             tree: Tree::new(),
             profile,
             enabled_units: Vec::new(),
+            outside: Tree::new(),
         };
         for (path, text) in files {
             image = image.with(path, file(0o644, *text));
@@ -44,6 +46,7 @@ impl Image {
             profile: &self.profile,
             enabled_units: &self.enabled_units,
             kernel_version: "6.12.0-test",
+            outside: &self.outside,
             memo: &Forgetful,
             shared: Shared::default(),
         }
