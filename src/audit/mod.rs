@@ -13,6 +13,7 @@ mod explain;
 mod files;
 mod finding;
 mod linking;
+mod modules;
 mod program;
 #[cfg(test)]
 mod reference;
@@ -38,6 +39,7 @@ use rayon::prelude::*;
 /// # Errors
 /// A file of the tree that cannot be read.
 pub fn findings(subject: &Subject<'_>) -> Result<Vec<Finding>> {
+    Shared::fill(subject)?;
     let each: Vec<Vec<Finding>> = RULES
         .par_iter()
         .map(|rule| {

@@ -286,3 +286,33 @@ fn note(json: &str) -> Vec<u8> {
     out.resize(out.len().next_multiple_of(4), 0);
     out
 }
+
+/// A kernel module that depends on `udp_tunnel` and asks for firmware.
+pub fn module() -> Node {
+    let modinfo = b"depends=udp_tunnel\0firmware=tun/one.bin\0firmware=tun/two.bin\0";
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0\x01\0\0\0".to_vec();
+    let sections = (64 + modinfo.len() + names.len()).next_multiple_of(8) as u64;
+    for word in [0_u64, 0, sections] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 0, 0, 64, 3, 2] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(modinfo);
+    out.extend(names);
+    out.resize(sections as usize, 0);
+    let names_at = 64 + modinfo.len() as u64;
+    for (name, kind, at, len) in [
+        (0_u32, 0_u32, 0_u64, 0_u64),
+        (1, 1, 64, modinfo.len() as u64),
+        (10, 3, names_at, names.len() as u64),
+    ] {
+        out.extend(words([name, kind].into_iter()));
+        for word in [0, 0, at, len, 0, 1, 0] {
+            out.extend(word.to_le_bytes());
+        }
+    }
+    file(0o644, out)
+}

@@ -84,6 +84,22 @@ pub struct InitrdFile {
     pub size: u64,
 }
 
+/// The names of all modules that the initrd takes, those of `wanted` among them, as far as the kernel has
+/// them.
+///
+/// # Errors
+/// The embedded list of contents is damaged.
+pub fn module_names(wanted: &[String]) -> Result<Vec<String>> {
+    let contents = Contents::shipped()?;
+    Ok(contents
+        .load_modules
+        .iter()
+        .chain(&contents.load_modules_if_present)
+        .chain(wanted)
+        .cloned()
+        .collect())
+}
+
 /// Assembles the initrd.
 ///
 /// # Errors
