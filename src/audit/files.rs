@@ -168,7 +168,7 @@ fn read_group<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::testing::{Image, file};
+    use crate::audit::testing::{Elf, Image, file};
     use crate::erofs::{Blob, Codec, CodecSettings, Tails};
     use crate::store::memo::testing::Kept;
 
@@ -220,5 +220,31 @@ mod tests {
         let image = image.with("usr/bin/c", file(0o755, "#!/bin/c"));
         let c = "/usr/bin/c Script(\"/bin/c\")".to_owned();
         assert_eq!(shown(&image), (vec![a, b, c], 0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_programs_never_panic(
+            flips in proptest::collection::vec((0.0..1.0_f64, proptest::num::u8::ANY), 1..12),
+            cut in 0.5..1.0_f64,
+        ) {
+            let elf = Elf::program()
+                .needs("liba.so")
+                .runpath("$ORIGIN")
+                .wants("liba.so", "A_1", false)
+                .wants("liba.so", "A_2", true)
+                .offers("B_1")
+                .offers("B_2")
+                .opens(r#"[{"soname":["x"]}]"#)
+                .file();
+            let mut bytes = elf.content().unwrap().read().unwrap().into_owned();
+            let place = |part: f64, len: usize| (part * len as f64) as usize;
+            for (at, byte) in flips {
+                let at = place(at, bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(place(cut, bytes.len() + 1));
+            let _ = Fact::of(&bytes);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod activation;
 mod architecture;
 mod capabilities;
+mod credentials;
 mod dbus_policy;
 mod dbus_services;
 mod dlopen;
@@ -82,6 +83,7 @@ pub const RULES: &[Rule] = &[
     shadow::RULE,
     passwords::RULE,
     ways_in::RULE,
+    credentials::RULE,
     outside_usr::RULE,
     licences::RULE,
 ];
