@@ -2,6 +2,7 @@
 //!
 //! Read [`build`] top to bottom; each step is one call into one room.
 
+mod audit;
 mod containers;
 mod disk;
 mod kernel_only;
@@ -39,6 +40,7 @@ use crate::tree::{self, BootFiles, Tree, TreePath};
 use crate::uki::{self, Section};
 use crate::unchanged::{self, Trace};
 use crate::verity;
+pub use audit::audit;
 use disk::OnEsp;
 pub use kernel_only::{PackagedKernel, packaged_kernel};
 pub use sizes::sizes;
@@ -156,7 +158,12 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     check_kernel(profile, &assembled)?;
     let (lock, seed) = numbered(inputs, &assembled);
     let mut initrd = divide(inputs, &mut assembled)?;
-    let usr = usr::write(inputs, &assembled.tree, seed, out)?;
+    let (usr, audited) = rayon::join(
+        || usr::write(inputs, &assembled.tree, seed, out),
+        || audit::of(inputs, given, &assembled),
+    );
+    audit::ensure(inputs, &audited?)?;
+    let usr = usr?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
     let signature = sign_root_hash(inputs, &usr.verity.root_hash)?;
     if profile.boot.verity_signature == VeritySignature::Require {
@@ -243,13 +250,17 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 /// # Errors
 /// As [`build`], up to the tree.
 pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
-    persistently(inputs, |inputs| {
-        let objects = fetch_and_compile(inputs)?;
-        let mut assembled = assemble(inputs, &objects)?;
-        index_modules(&mut assembled, inputs)?;
-        leave_to_initrd(&mut assembled, inputs)?;
-        Ok(assembled.tree)
-    })
+    persistently(inputs, |inputs| Ok(finished(inputs)?.tree))
+}
+
+/// What [`divide`] leaves, without an initrd.
+fn finished(inputs: &Inputs<'_>) -> Result<Assembled> {
+    let objects = fetch_and_compile(inputs)?;
+    let mut assembled = assemble(inputs, &objects)?;
+    check_kernel(&inputs.loaded.profile, &assembled)?;
+    index_modules(&mut assembled, inputs)?;
+    leave_to_initrd(&mut assembled, inputs)?;
+    Ok(assembled)
 }
 
 /// Downloads what is missing and compiles each package as soon as it is there. What the cache has

@@ -1,18 +1,24 @@
 //! What a rule reports.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::tree::{Node, Origin, TreePath};
+use super::RULES;
+use crate::report::size::Maker;
+use crate::tree::{Node, TreePath};
+
+/// The name of one of [`RULES`]. Serde takes a bare reference for one into what it reads.
+type RuleName = &'static str;
 
 /// One thing that is missing, or that should not be there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// The file it is about, as the image has it; `allow:` names it.
     pub path: String,
     /// The rule's name; `allow:` names it.
-    pub rule: &'static str,
-    /// Who put the file there: a package's name, an overlay's path, or what made it.
-    pub origin: String,
+    #[serde(deserialize_with = "rule")]
+    pub rule: RuleName,
+    /// Who put the file there.
+    pub origin: Maker,
     /// What is missing or wrong, in a word: `libfoo.so.1`, `/usr/bin/perl`, `setuid`.
     pub what: String,
     /// The whole story in a sentence, without path and origin: ``needs the library `libfoo.so.1`,
@@ -31,12 +37,10 @@ impl Finding {
         what: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        let (Origin::Package(origin) | Origin::Overlay(origin) | Origin::Generated(origin)) =
-            &node.origin;
         Self {
             path: path.to_string(),
             rule,
-            origin: origin.to_string(),
+            origin: Maker::from(&node.origin),
             what: what.into(),
             message: message.into(),
             hints: Vec::new(),
@@ -49,4 +53,13 @@ impl Finding {
         self.hints.push(hint.into());
         self
     }
+}
+
+/// A rule by its name. One that is gone has findings of another program only.
+fn rule<'de, D: serde::Deserializer<'de>>(from: D) -> Result<RuleName, D::Error> {
+    let name = String::deserialize(from)?;
+    let known = RULES.iter().find(|rule| rule.name == name);
+    known
+        .map(|rule| rule.name)
+        .ok_or_else(|| serde::de::Error::custom("no rule has this name"))
 }

@@ -2,6 +2,7 @@
 
 mod addon;
 mod arguments;
+mod audit;
 mod board;
 mod build;
 mod cache;
@@ -87,6 +88,7 @@ enum Command {
     Lock(lock::LockCommand),
     Why(why::Why),
     Size(size::Size),
+    Audit(audit::Audit),
     Fetch(fetch::Fetch),
     Cache(cache::CacheCommand),
     Init(init::Init),
@@ -177,6 +179,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<u8> {
         Command::Lock(command) => command.run(context),
         Command::Why(command) => command.run(context),
         Command::Size(command) => command.run(context),
+        Command::Audit(command) => command.run(context),
         Command::Fetch(command) => command.run(context),
         Command::Cache(command) => command.run(context),
         Command::Init(command) => command.run(context),

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::Failed;
 use crate::failure::{self, Failure, Kind};
 
 /// Version of the JSON Lines; every line carries it.
@@ -59,6 +60,12 @@ pub fn error(error: &anyhow::Error, json: bool) -> Kind {
     }
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     if json {
+        let audited = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<Failed>());
+        for finding in audited.map_or(&[][..], |failed| &failed.findings) {
+            event("finding", finding.clone());
+        }
         let mut fields = json!({"kind": kind.name(), "message": message});
         if let Value::Object(fields) = &mut fields {
             fields.extend(place_and_hints(failure));

@@ -10,7 +10,6 @@
 mod collect;
 mod contents;
 pub mod cpio;
-pub mod elf;
 mod groups;
 mod libraries;
 mod modules;

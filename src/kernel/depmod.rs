@@ -18,6 +18,9 @@ use super::order::{ModuleIndex, Sources, builtin_aliases, lines};
 use crate::store::{Memo, remember};
 use crate::tree::{Kind, Meta, Node, Origin, Tree, fingerprint};
 
+/// The origin of the files that are made here.
+const OWN: &str = "depmod";
+
 /// The modules of an image whose indices are written. What they say of themselves is read where
 /// somebody asks, and not where all answers are kept.
 #[derive(Debug)]
@@ -87,9 +90,11 @@ impl From<ModuleIndex> for Modules {
     }
 }
 
-/// The hash of the module files of kernel `version`, with those that links lead to.
+/// The hash of the module files of kernel `version`, with those that links lead to. The files that
+/// [`write`] makes of them do not count.
 fn key(tree: &Tree, version: &str) -> Result<Hash> {
     let dir = directory(version)?;
+    let own = Origin::Generated(OWN.into());
     let linked = tree.below(&dir).filter_map(|(path, node)| match node.kind {
         Kind::Symlink(_) => {
             let target = tree.resolve(path)?;
@@ -97,7 +102,8 @@ fn key(tree: &Tree, version: &str) -> Result<Hash> {
         }
         _ => None,
     });
-    Ok(fingerprint("modules", tree.below(&dir).chain(linked)))
+    let shipped = tree.below(&dir).filter(|(_, node)| node.origin != own);
+    Ok(fingerprint("modules", shipped.chain(linked)))
 }
 
 /// Puts depmod's files beside the modules of kernel `version`. `whole` are the modules before some
@@ -170,7 +176,7 @@ fn put(files: Vec<IndexFile>, tree: &mut Tree, version: &str) -> Result<()> {
                     content: bytes.into(),
                     link: None,
                 },
-                origin: Origin::Generated("depmod".into()),
+                origin: Origin::Generated(OWN.into()),
             },
         );
     }

@@ -121,6 +121,24 @@ pub fn choose(tree: &Tree, version: &str, entries: &[Entry], needs: &Needs) -> C
     choice
 }
 
+/// Whether `tree` has what a module of kernel `version` means by `name`.
+#[must_use]
+pub fn is_there(tree: &Tree, version: &str, name: &str) -> bool {
+    let Ok(folder) = TreePath::parse(FOLDER) else {
+        return false;
+    };
+    let files: Vec<(&TreePath, &Node)> = if is_glob(name) {
+        tree.below(&folder).collect()
+    } else {
+        Vec::new()
+    };
+    !asked_for(tree, &folder, version, name, &files).is_empty()
+}
+
+fn is_glob(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
 /// What the kernel would read for `name`, with the links on the way there.
 fn asked_for(
     tree: &Tree,
@@ -132,12 +150,11 @@ fn asked_for(
     let updates = format!("updates/{version}");
     let folders = [updates.as_str(), "updates", version, ""];
     let folders = folders.iter().filter_map(|sub| folder.join(sub).ok());
-    let is_glob = name.contains(['*', '?', '[']);
     let mut out = Vec::new();
     for folder in folders {
         for suffix in SUFFIXES {
             let wanted = format!("{name}{suffix}");
-            if !is_glob {
+            if !is_glob(name) {
                 if let Ok(path) = folder.join(&wanted) {
                     out.extend(way(tree, &path));
                 }

@@ -1,8 +1,10 @@
 //! What a single value of a profile may look like. Each check says what it expected.
 
+use crate::audit::RULES;
 use crate::base64;
 use crate::kernel::firmware;
 use crate::kernel::select::Entry;
+use crate::tree::glob::Glob;
 use crate::tree::parts;
 use crate::words::nearest;
 
@@ -326,6 +328,42 @@ pub fn part(text: &str) -> Result<(), String> {
     let meant = nearest(text, names()).map_or_else(String::new, |near| format!("`{near}`, or "));
     let all: Vec<_> = names().map(|name| format!("`{name}`")).collect();
     Err(format!("{meant}one of {}", all.join(", ")))
+}
+
+/// The name of one of the audit's rules.
+pub fn audit_rule(text: &str) -> Result<(), String> {
+    let names = || RULES.iter().map(|rule| rule.name);
+    if names().any(|name| name == text) {
+        return Ok(());
+    }
+    let meant = nearest(text, names()).map_or_else(String::new, |near| format!("`{near}`, or "));
+    Err(format!(
+        "{meant}one of the rules that `hullwright audit --rules` lists"
+    ))
+}
+
+/// A path of the image, or a glob of paths.
+pub fn image_glob(text: &str) -> Result<(), String> {
+    expect(text.len() < 4096 && one_line(text), "a path on one line")?;
+    Glob::new(text).map(drop).map_err(|error| {
+        format!("a path from the image's root, or a glob such as `/usr/lib/foo/*`: {error}")
+    })
+}
+
+/// What a finding of the audit says is missing or wrong.
+pub fn finding(text: &str) -> Result<(), String> {
+    expect(
+        !text.is_empty() && text.len() < 4096 && one_line(text),
+        "what the finding names, on one line",
+    )
+}
+
+/// Why something is allowed.
+pub fn reason(text: &str) -> Result<(), String> {
+    expect(
+        text.trim().chars().any(char::is_alphabetic) && text.len() <= 1000 && one_line(text),
+        "the reason in words, on one line",
+    )
 }
 
 /// A prune rule.

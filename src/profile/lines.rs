@@ -1,6 +1,7 @@
 //! The lines of a profile that ask for something.
 
 use super::load::Loaded;
+use super::source::Base;
 use super::yaml::Node;
 
 /// A line of the profile that asks for something.
@@ -73,6 +74,15 @@ impl Loaded {
     #[must_use]
     pub fn line_of_budget(&self) -> Option<Line> {
         Line::of("budget", self.tree.get("budget")?)
+    }
+
+    /// The entry `index` of `allow`, and whether a file of the user has it rather than a built-in profile.
+    #[must_use]
+    pub fn line_of_allow(&self, index: usize) -> Option<(Line, bool)> {
+        let entry = self.list(&["allow"]).get(index)?;
+        let path = entry.get("path")?;
+        let own = path.origin.source.base != Base::Embedded;
+        Some((Line::of("allow", path)?, own))
     }
 
     /// The entry `index` of `root.prune`.

@@ -43,9 +43,9 @@ and the profile itself over all of them:
 - Single values replace. `null` takes an inherited single value back to its default.
 - Lists append.
 - `-key: [x]` takes entries out of an inherited list or mapping, before `key:` of the same file adds
-  its own. Mappings in lists are meant by their `name` (files by their `path`), packages of
-  `include` and words of `cmdline` also without what follows `=` or `/`. Taking away what is not
-  there is an error.
+  its own. Mappings in lists are meant by their `name` (files and what `allow` allows by their
+  `path`), packages of `include` and words of `cmdline` also without what follows `=` or `/`. Taking
+  away what is not there is an error.
 - `name`, `description`, `extends` and `budget` belong to their file and are not inherited.
 - `development: true` is inherited and can't be unset.
 
@@ -79,6 +79,7 @@ board:
   devicetrees: [{path: x}]
 root: {users: [{name: x}], groups: [{name: x}]}
 update: {windows: [{start: daily, duration: 1h}]}
+allow: [{rule: symlinks, path: /x, reason: x}]
 ";
 
 /// The sample as JSON, with every default.

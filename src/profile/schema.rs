@@ -72,6 +72,24 @@ pub struct Profile {
     /// The most bytes that `usr.erofs` and the UKI may have together.
     #[serde(default)]
     pub budget: Option<ByteSize>,
+    /// Findings of the audit that are as they should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allow>,
+}
+
+/// Findings of the audit that are as they should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// Name of the rule.
+    pub rule: String,
+    /// The file that a finding is about, or a glob of files.
+    pub path: String,
+    /// What is missing or wrong there; absent: whatever it is.
+    #[serde(default)]
+    pub what: Option<String>,
+    /// Why that is fine.
+    pub reason: String,
 }
 
 /// When an image is signed.

@@ -90,13 +90,14 @@ impl Loaded {
     }
 
     /// Hash of everything the merged profile says about `/usr` and what boots it. Contents of files
-    /// that it names are not part; nor are who signs and when, the budget, and the channel, so that a
-    /// release is promoted as it is.
+    /// that it names are not part; nor are who signs and when, the budget, what the audit lets pass, and
+    /// the channel, so that a release is promoted as it is.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
         let mut json = self.json();
         if let Some(keys) = json.as_object_mut() {
-            keys.retain(|key, _| !matches!(key.as_str(), "signer" | "sign" | "budget"));
+            let others = ["signer", "sign", "budget", "allow"];
+            keys.retain(|key, _| !others.contains(&key.as_str()));
             if let Some(os) = keys.get_mut("os").and_then(Json::as_object_mut) {
                 os.remove("channel");
             }

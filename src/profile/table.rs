@@ -243,6 +243,40 @@ pub static PROFILE: Record = Record {
              beyond them does not count, nor does the hash tree. An image that exceeds it is not built. \
              `MB` is 1000000 bytes. Absent: no limit. Not inherited. See [sizes](sizes.md).",
         ),
+        field(
+            "allow",
+            Shape::List(&Shape::Record(&ALLOW)),
+            "Findings of the audit that are as they should be, each with the reason. Any other one \
+             ends the build. See [the audit](audit.md).",
+        ),
+    ],
+};
+
+static ALLOW: Record = Record {
+    identity: Some("path"),
+    required: &["rule", "path", "reason"],
+    fields: &[
+        text(
+            "rule",
+            checks::audit_rule,
+            "The rule whose findings are meant; see [the audit](audit.md) for all of them.",
+        ),
+        text(
+            "path",
+            checks::image_glob,
+            "The file that a finding is about, or a glob of files, as `prune` has them. What the running \
+             system has in `/etc` may also be written as that.",
+        ),
+        text(
+            "what",
+            checks::finding,
+            "What is missing or wrong there, exactly as the finding names it. Absent: whatever it is.",
+        ),
+        text(
+            "reason",
+            checks::reason,
+            "Why that is fine, for whoever reads the profile next.",
+        ),
     ],
 };
 

@@ -6,6 +6,7 @@
 mod support;
 
 mod architectures;
+mod audit;
 mod board_update;
 mod boards;
 mod cache;
