@@ -158,7 +158,7 @@ fn jeos_filters_packets_and_keeps_its_journal() {
     let script = r#"
 echo "table=$(nft list tables)"
 echo "journal=$(ls -d /var/log/journal/* | wc -l)"
-echo "boots=$(journalctl --list-boots --no-legend --no-pager | wc -l)"
+echo "boots=$(journalctl --list-boots --no-pager | grep -cE '^ *-?[0-9]')"
 for tool in curl ping nano rsync; do "$tool" --version >/dev/null 2>&1 || ping -V >/dev/null && echo "has_$tool=yes"; done
 echo "runtimes=$(ls /usr/bin/ctr /usr/bin/podman /usr/bin/docker 2>/dev/null | wc -l)"
 "#;
@@ -186,6 +186,9 @@ fn ctr_unit(name: &str, service: &str, command: &str) -> String {
          ExecStartPre=-/usr/bin/ctr task rm --force {name}\n\
          ExecStartPre=-/usr/bin/ctr container rm {name}\n\
          ExecStart=/usr/bin/ctr run --rm localhost/busybox:test {name} /bin/sh -c '{command}'\n\
+         TimeoutStopSec=30\n\
+         ExecStopPost=-/usr/bin/ctr task rm --force {name}\n\
+         ExecStopPost=-/usr/bin/ctr container rm {name}\n\
          StandardOutput=journal+console\n\
          [Install]\n\
          WantedBy=multi-user.target\n"

@@ -680,6 +680,7 @@ fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
                 "systemctl",
                 &format!(
                     "case \"$*\" in is-system-running) echo {state} ;; list-jobs*) \
+                     echo ' 8 hullwright-deadline.service start running'; \
                      echo ' 9 slow.service start running'; echo '10 x.target start waiting' ;; esac"
                 ),
             );

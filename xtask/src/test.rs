@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::dist::Arch;
-use crate::steps::{Steps, call, cargo};
+use crate::steps::{Steps, call, call_tests, cargo};
 use crate::{dist, fuzz, install, licences};
 
 /// Runs them. `fast` leaves out what needs network, judges or a guest.
@@ -28,7 +28,7 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
     });
     steps.run("unit and command-line tests", || {
         // The same features everywhere, so that the library is compiled once.
-        call(&mut cargo(&[
+        call_tests(&mut cargo(&[
             "test",
             "--workspace",
             "--all-features",
@@ -81,7 +81,7 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
             if exhaustive {
                 command.env("HULLWRIGHT_EXHAUSTIVE", "1");
             }
-            call(&mut command)
+            call_tests(&mut command)
         });
     }
     steps.finish()

@@ -14,6 +14,8 @@ const GROUP: &str = "build";
 const COLD: &str = "hullwright, packages downloaded, nothing compiled";
 const RELINK: &str = "hullwright, one line changed";
 const UNCHANGED: &str = "hullwright, nothing changed";
+const SIZE: &str = "hullwright size, of what was built";
+const WHY: &str = "hullwright why FILE, of what was built";
 const FULL: &str = "mkosi, packages downloaded";
 const INCREMENTAL: &str = "mkosi, incremental, one line changed";
 
@@ -46,6 +48,8 @@ pub fn measure(bench: &Bench) -> Result<Section> {
             mkosi.incremental()
         }),
         Case::new(UNCHANGED, || site.build()),
+        Case::new(SIZE, || site.ask("size", &[])),
+        Case::new(WHY, || site.ask("why", &["/usr/bin/ctr"])),
     ];
     let rows = in_turns("build", cases, bench.options.runs);
     let mut section = Section {
@@ -93,6 +97,8 @@ pub fn measure(bench: &Bench) -> Result<Section> {
             " s",
             Some(Goal::AtMost(0.1)),
         ),
+        ("size", wall(SIZE), " s", Some(Goal::AtMost(0.2))),
+        ("why", wall(WHY), " s", Some(Goal::AtMost(0.2))),
         (
             "peak memory of the cold build",
             memory(COLD),

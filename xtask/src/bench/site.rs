@@ -91,6 +91,12 @@ impl Site {
         Ok(run.sample)
     }
 
+    /// Asks about the image that was built last; `words` begin with the command.
+    pub fn ask(&self, command: &str, words: &[&str]) -> Result<Sample> {
+        let words = [&[command, "bench.yaml", "--offline"], words].concat();
+        Ok(self.run(&words)?.sample)
+    }
+
     /// What the last build says of itself.
     pub fn report(&self) -> Result<Value> {
         let path = self.output().join("build-report.json");
