@@ -6,6 +6,7 @@ mod audit;
 mod containers;
 mod disk;
 mod kernel_only;
+mod modules;
 mod sizes;
 mod usr;
 
@@ -258,7 +259,7 @@ fn finished(inputs: &Inputs<'_>) -> Result<Assembled> {
     let mut assembled = assemble(inputs, &objects)?;
     check_kernel(&inputs.loaded.profile, &assembled)?;
     index_modules(&mut assembled, inputs)?;
-    leave_to_initrd(&mut assembled.tree, inputs.loaded)?;
+    leave_to_initrd(&mut assembled, inputs)?;
     Ok(assembled)
 }
 
@@ -363,7 +364,7 @@ fn numbered(inputs: &Inputs<'_>, assembled: &Assembled) -> (Lock, Seed) {
 fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<Initrd> {
     let modules = index_modules(assembled, inputs)?;
     let initrd = make_initrd(inputs, assembled, &modules)?;
-    leave_to_initrd(&mut assembled.tree, inputs.loaded)?;
+    leave_to_initrd(assembled, inputs)?;
     Ok(initrd)
 }
 
@@ -372,6 +373,7 @@ struct Assembled {
     tree: Tree,
     boot: BootFiles,
     report: PolicyReport,
+    modules: modules::Shipped,
 }
 
 /// Merges the packages and applies prune rules and policies.
@@ -380,7 +382,9 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let profile = &inputs.loaded.profile;
     let mut tree = tree::merge(objects)?;
     let boot = tree::boot_files::take(&mut tree, profile.arch)?;
+    let modules = modules::choose(&mut tree, &boot.kernel_version, inputs)?;
     let pruned = tree::prune(&mut tree, &tree::parts::rules(&profile.root)?)?;
+    modules.choose_firmware(&mut tree, inputs)?;
     for (rule, place) in inputs.loaded.own_prune_rules() {
         if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
             tracing::warn!("{place}: root.prune: `{rule}` matches nothing");
@@ -424,17 +428,28 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
         tracing::debug!("{note}");
     }
     stage.add(content_bytes(&tree));
-    Ok(Assembled { tree, boot, report })
+    Ok(Assembled {
+        tree,
+        boot,
+        report,
+        modules,
+    })
 }
 
-/// Takes out of the tree what only the initrd has.
-fn leave_to_initrd(tree: &mut Tree, loaded: &Loaded) -> Result<()> {
-    let rules = &loaded.profile.root.initrd_only;
+/// Takes out of the tree what only the initrd has. Where modules are among it, `/usr` gets indices of
+/// those that stay.
+fn leave_to_initrd(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<()> {
+    let rules = &inputs.loaded.profile.root.initrd_only;
     if rules.is_empty() {
         return Ok(());
     }
-    for unmatched in tree::prune(tree, rules)?.unmatched {
+    let version = &assembled.boot.kernel_version;
+    let before = kernel::modules::paths(&assembled.tree, version)?.len();
+    for unmatched in tree::prune(&mut assembled.tree, rules)?.unmatched {
         tracing::warn!("root.initrd_only: `{unmatched}` matches nothing");
+    }
+    if kernel::modules::paths(&assembled.tree, version)?.len() < before {
+        index_modules(assembled, inputs)?;
     }
     Ok(())
 }
@@ -484,8 +499,15 @@ fn compressed_modules(tree: &Tree, version: &str) -> Result<bool> {
 fn index_modules(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<Modules> {
     let _stage = inputs.archive.progress.stage("depmod", None);
     let version = &assembled.boot.kernel_version;
-    kernel::depmod::write(&mut assembled.tree, version, &inputs.archive.store)
-        .context("indexing kernel modules")
+    let memo = &inputs.archive.store;
+    kernel::depmod::write(
+        &mut assembled.tree,
+        version,
+        memo,
+        assembled.modules.whole(),
+    )
+    .map_err(|error| assembled.modules.explain(error, inputs.loaded))
+    .context("indexing kernel modules")
 }
 
 fn make_initrd(inputs: &Inputs<'_>, assembled: &Assembled, modules: &Modules) -> Result<Initrd> {

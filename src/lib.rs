@@ -10,6 +10,7 @@ pub mod build;
 pub mod cli;
 pub mod digest;
 pub mod disk;
+pub mod elf;
 pub mod erofs;
 pub mod esp;
 pub mod failure;

@@ -117,7 +117,9 @@ pub fn modules(count: usize) -> Vec<Module> {
     (0..count)
         .map(|number| Module {
             path: format!("kernel/drivers/net/d{}/m{number}.ko", number % 40),
+            file: [0; 32],
             name: format!("m{number}"),
+            depends: Vec::new(),
             aliases: (0..10)
                 .map(|n| format!("pci:v{number:08X}d{n:08X}sv*sd*bc*sc*i*"))
                 .collect(),

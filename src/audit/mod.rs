@@ -10,11 +10,15 @@ mod accounts;
 mod allow;
 mod config;
 mod explain;
+mod files;
 mod finding;
+mod linking;
+mod modules;
 mod program;
 #[cfg(test)]
 mod reference;
 pub mod rules;
+mod shared;
 mod subject;
 #[cfg(test)]
 mod testing;
@@ -24,8 +28,8 @@ pub use allow::{Allowed, Verdict};
 pub use explain::{Explainer, Failed};
 pub use finding::Finding;
 pub use rules::{RULES, Rule};
+pub use shared::Shared;
 pub use subject::Subject;
-pub use units::Shared;
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
@@ -35,6 +39,7 @@ use rayon::prelude::*;
 /// # Errors
 /// A file of the tree that cannot be read.
 pub fn findings(subject: &Subject<'_>) -> Result<Vec<Finding>> {
+    Shared::fill(subject)?;
     let each: Vec<Vec<Finding>> = RULES
         .par_iter()
         .map(|rule| {

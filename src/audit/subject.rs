@@ -1,13 +1,14 @@
 //! What is audited: a finished tree, and what is known about it.
 
-use super::units::Shared;
+use super::Shared;
 use crate::profile::Profile;
+use crate::store::Memo;
 use crate::tree::policy::FACTORY;
 use crate::tree::run_time::in_tree;
 use crate::tree::{Node, Tree, TreePath, follow};
 
 /// A finished tree with everything that rules ask about.
-#[derive(Debug)]
+#[allow(missing_debug_implementations, reason = "a memo shows nothing")]
 pub struct Subject<'a> {
     /// What the image holds: `/usr` and nothing else. `/etc` of the running system begins as what
     /// lies in [`FACTORY`].
@@ -18,6 +19,10 @@ pub struct Subject<'a> {
     pub enabled_units: &'a [String],
     /// `uname -r` of the image's kernel.
     pub kernel_version: &'a str,
+    /// What packages have outside `/usr` and `/etc`, which the image does not have.
+    pub outside: &'a Tree,
+    /// Where it is kept what files say about themselves.
+    pub memo: &'a dyn Memo,
     /// What several rules read, for the first of them to fill.
     pub shared: Shared,
 }

@@ -1,7 +1,7 @@
 //! Unit files of one manager, merged with their drop-ins as systemd merges them (systemd.unit(5)).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 
@@ -208,13 +208,6 @@ const fn folders(scope: Scope) -> &'static [&'static str] {
             "/usr/share/systemd/user",
         ],
     }
-}
-
-/// The units of both managers, read once.
-#[derive(Debug, Default)]
-pub struct Shared {
-    system: OnceLock<Result<Units, String>>,
-    user: OnceLock<Result<Units, String>>,
 }
 
 /// A folder `NAME.d` with its files.

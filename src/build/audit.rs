@@ -26,6 +26,8 @@ pub(super) fn of(inputs: &Inputs<'_>, given: Given, assembled: &Assembled) -> Re
         profile,
         enabled_units: &assembled.report.enabled_units,
         kernel_version: &assembled.boot.kernel_version,
+        memo: &inputs.archive.store,
+        outside: &assembled.report.outside,
         shared: Shared::default(),
     })?;
     drop(stage);

@@ -11,14 +11,14 @@ use rayon::prelude::*;
 
 use super::collect::Collector;
 use super::contents::Contents;
-use super::elf::{self, Elf, Priority};
 use crate::arch::Arch;
+use crate::elf::{self, Elf, Priority};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::store::{self, Memo};
 use crate::tree::{Content, TreePath};
 
 /// How the results of [`close`] are called where they are kept.
-const KIND: &str = "elf-1";
+const KIND: &str = "elf-2";
 
 /// What is known of files by the hash of their bytes: of an ELF file what it needs, of others that
 /// they are none.
@@ -146,21 +146,13 @@ fn find(
         let path = TreePath::parse(name)?;
         return Ok(image.is_file(&path).then_some(path));
     }
-    let triplet = arch.traits().triplet;
-    let origin = path.parent().unwrap_or_default().to_string();
-    let own = elf.search.iter().map(|dir| {
-        dir.replace("$ORIGIN", &origin)
-            .replace("${ORIGIN}", &origin)
-            .replace("$LIB", &format!("lib/{triplet}"))
-            .replace("${LIB}", &format!("lib/{triplet}"))
-    });
-    let defaults = [
-        format!("usr/lib/{triplet}"),
-        "usr/lib".to_owned(),
-        // systemd's private libraries name each other without a search path of their own.
-        format!("usr/lib/{triplet}/systemd"),
-    ];
-    for dir in own.chain(defaults) {
+    let at = path.to_string();
+    let own = [&elf.rpath, &elf.runpath].map(|list| elf::directories(list, &at, arch));
+    // systemd's private libraries name each other without a search path of their own: who loads one
+    // has loaded the others.
+    let private = format!("/usr/lib/{}/systemd", arch.traits().triplet);
+    let last = elf::last_directories(arch).into_iter().chain([private]);
+    for dir in own.into_iter().flatten().chain(last) {
         let candidate = normal(&format!("{dir}/{name}"))?;
         if image.is_file(&candidate) {
             return Ok(Some(candidate));
@@ -250,7 +242,7 @@ mod tests {
             ("", "libnone.so", None),
         ] {
             let elf = Elf {
-                search: search.split(':').map(str::to_owned).collect(),
+                runpath: search.split(':').map(str::to_owned).collect(),
                 ..Elf::default()
             };
             let found = find(&to, Arch::X86_64, &path, &elf, name).unwrap();

@@ -10,7 +10,6 @@
 mod collect;
 mod contents;
 pub mod cpio;
-pub mod elf;
 mod groups;
 mod libraries;
 mod modules;
@@ -83,6 +82,22 @@ pub struct InitrdFile {
     pub path: String,
     /// Bytes of a regular file or of a link's target.
     pub size: u64,
+}
+
+/// The names of all modules that the initrd takes, those of `wanted` among them, as far as the kernel has
+/// them.
+///
+/// # Errors
+/// The embedded list of contents is damaged.
+pub fn module_names(wanted: &[String]) -> Result<Vec<String>> {
+    let contents = Contents::shipped()?;
+    Ok(contents
+        .load_modules
+        .iter()
+        .chain(&contents.load_modules_if_present)
+        .chain(wanted)
+        .cloned()
+        .collect())
 }
 
 /// Assembles the initrd.

@@ -21,7 +21,7 @@ pub struct Closure {
 }
 
 /// A name that this kernel does not have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Missing {
     /// The name, as asked for.
     pub name: String,
@@ -35,24 +35,46 @@ impl ModuleIndex {
     #[must_use]
     pub fn closure<S: AsRef<str>>(&self, names: &[S]) -> Closure {
         let mut out = Closure::default();
-        let mut taken = BTreeSet::new();
         let mut todo = Vec::new();
         for name in names.iter().map(AsRef::as_ref) {
             let (found, builtin) = self.find(name);
             if builtin {
                 out.builtin.push(name.to_owned());
             } else if found.is_empty() {
-                let known = self.by_name.keys().chain(&self.builtin).map(String::as_str);
-                out.missing.push(Missing {
-                    name: name.to_owned(),
-                    nearest: nearest_few(&module_name(name), known, 3)
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect(),
-                });
+                out.missing.push(self.missing(name, []));
             }
             todo.extend(found);
         }
+        let taken = self.close(todo);
+        out.modules = taken
+            .iter()
+            .map(|&at| self.modules[at].path.clone())
+            .collect();
+        out.modules.sort_unstable();
+        out
+    }
+
+    /// A name that means nothing here, with those of modules and of `others` that may be meant.
+    pub(super) fn missing<'a>(
+        &'a self,
+        name: &str,
+        others: impl IntoIterator<Item = &'a str>,
+    ) -> Missing {
+        let known = self.by_name.keys().chain(&self.builtin).map(String::as_str);
+        let known: BTreeSet<&str> = known.chain(others).collect();
+        Missing {
+            name: name.to_owned(),
+            nearest: nearest_few(&module_name(name), known, 3)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
+
+    /// The modules `todo`, all that they depend on, and what these ask for softly or weakly as far as
+    /// this kernel has it.
+    pub(super) fn close(&self, mut todo: Vec<usize>) -> BTreeSet<usize> {
+        let mut taken = BTreeSet::new();
         while let Some(at) = todo.pop() {
             if !taken.insert(at) {
                 continue;
@@ -68,17 +90,12 @@ impl ModuleIndex {
                 todo.extend(self.find(name).0);
             }
         }
-        out.modules = taken
-            .iter()
-            .map(|&at| self.modules[at].path.clone())
-            .collect();
-        out.modules.sort_unstable();
-        out
+        taken
     }
 
     /// The modules that `name` means, and whether it means something built in. A module's own name
     /// comes first, as in modprobe; an alias may stand for several modules and for built-in ones.
-    fn find(&self, name: &str) -> (Vec<usize>, bool) {
+    pub(super) fn find(&self, name: &str) -> (Vec<usize>, bool) {
         let Some(name) = normal_alias(name) else {
             return (Vec::new(), false);
         };
@@ -94,7 +111,7 @@ impl ModuleIndex {
 }
 
 /// The names of a `softdep` line: those behind `pre:` or `post:`; kmod ignores others.
-fn soft_names(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn soft_names(line: &str) -> impl Iterator<Item = &str> {
     line.split_ascii_whitespace()
         .skip_while(|word| !is_mode(word))
         .filter(|word| !is_mode(word))

@@ -11,11 +11,15 @@ use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::index::Builder;
-use super::modules::{directory, scan};
+use super::modules::{Module, directory, scan};
 use super::names::{module_name, normal_alias, symbol_order};
+use super::needs::{CutOff, Needs};
 use super::order::{ModuleIndex, Sources, builtin_aliases, lines};
 use crate::store::{Memo, remember};
 use crate::tree::{Kind, Meta, Node, Origin, Tree, fingerprint};
+
+/// The origin of the files that are made here.
+const OWN: &str = "depmod";
 
 /// The modules of an image whose indices are written. What they say of themselves is read where
 /// somebody asks, and not where all answers are kept.
@@ -39,15 +43,38 @@ impl Modules {
         &self.key
     }
 
-    /// The index, from the modules of `tree`.
+    /// The modules of kernel `version` in `tree`, of which nothing is read yet.
+    ///
+    /// # Errors
+    /// A version that is no file name.
+    pub fn of(tree: &Tree, version: &str) -> Result<Self> {
+        Ok(Self {
+            version: version.to_owned(),
+            key: key(tree, version)?,
+            index: OnceLock::new(),
+        })
+    }
+
+    /// The index, from the modules of `tree`, which must be the one that these are of.
     ///
     /// # Errors
     /// A module that cannot be read, or modules that depend on each other in a circle.
     pub fn index(&self, tree: &Tree, memo: &dyn Memo) -> Result<&ModuleIndex> {
+        self.index_knowing(tree, memo, None)
+    }
+
+    fn index_knowing(
+        &self,
+        tree: &Tree,
+        memo: &dyn Memo,
+        whole: Option<&Self>,
+    ) -> Result<&ModuleIndex> {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let index = load(tree, &self.version, &self.key, memo)?;
+        let whole = whole.and_then(|whole| whole.index.get());
+        let known = whole.map_or(&[][..], ModuleIndex::modules);
+        let index = load(tree, &self.version, &self.key, memo, known)?;
         Ok(self.index.get_or_init(|| index))
     }
 }
@@ -63,9 +90,11 @@ impl From<ModuleIndex> for Modules {
     }
 }
 
-/// The hash of the module files of kernel `version`, with those that links lead to.
+/// The hash of the module files of kernel `version`, with those that links lead to. The files that
+/// [`write`] makes of them do not count.
 fn key(tree: &Tree, version: &str) -> Result<Hash> {
     let dir = directory(version)?;
+    let own = Origin::Generated(OWN.into());
     let linked = tree.below(&dir).filter_map(|(path, node)| match node.kind {
         Kind::Symlink(_) => {
             let target = tree.resolve(path)?;
@@ -73,28 +102,43 @@ fn key(tree: &Tree, version: &str) -> Result<Hash> {
         }
         _ => None,
     });
-    Ok(fingerprint("modules", tree.below(&dir).chain(linked)))
+    let shipped = tree.below(&dir).filter(|(_, node)| node.origin != own);
+    Ok(fingerprint("modules", shipped.chain(linked)))
 }
 
-/// Puts depmod's files beside the modules of kernel `version`.
+/// Puts depmod's files beside the modules of kernel `version`. `whole` are the modules before some
+/// were taken out, whose files need not be read again.
 ///
 /// # Errors
-/// A module that cannot be read, or modules that depend on each other in a circle.
-pub fn write(tree: &mut Tree, version: &str, memo: &dyn Memo) -> Result<Modules> {
-    let modules = Modules {
-        version: version.to_owned(),
-        key: key(tree, version)?,
-        index: OnceLock::new(),
-    };
-    let files = remember(memo, "depmod-1", &modules.key, || {
-        files(modules.index(tree, memo)?)
+/// A module that cannot be read, or that needs one which is not there ([`CutOff`]); modules that
+/// depend on each other in a circle.
+pub fn write(
+    tree: &mut Tree,
+    version: &str,
+    memo: &dyn Memo,
+    whole: Option<&Modules>,
+) -> Result<Modules> {
+    let modules = Modules::of(tree, version)?;
+    let files = remember(memo, "depmod-2", &modules.key, || {
+        let index = modules.index_knowing(tree, memo, whole)?;
+        let cut_off = Needs::from(index).cut_off();
+        if !cut_off.is_empty() {
+            return Err(CutOff(cut_off).into());
+        }
+        files(index)
     })?;
     put(files, tree, version)?;
     Ok(modules)
 }
 
 /// Scans the modules of kernel `version` and changes nothing.
-fn load(tree: &Tree, version: &str, key: &Hash, memo: &dyn Memo) -> Result<ModuleIndex> {
+fn load(
+    tree: &Tree,
+    version: &str,
+    key: &Hash,
+    memo: &dyn Memo,
+    known: &[Module],
+) -> Result<ModuleIndex> {
     let dir = directory(version)?;
     let source = |name: &str| -> Result<Vec<u8>> {
         match tree.get(&dir.join(name)?).and_then(Node::content) {
@@ -107,7 +151,7 @@ fn load(tree: &Tree, version: &str, key: &Hash, memo: &dyn Memo) -> Result<Modul
         builtin: source("modules.builtin")?,
         builtin_modinfo: source("modules.builtin.modinfo")?,
     };
-    let modules = remember(memo, "modules-1", key, || scan(tree, version))?;
+    let modules = remember(memo, "modules-2", key, || scan(tree, version, known))?;
     ModuleIndex::new(version, modules, sources)
 }
 
@@ -132,7 +176,7 @@ fn put(files: Vec<IndexFile>, tree: &mut Tree, version: &str) -> Result<()> {
                     content: bytes.into(),
                     link: None,
                 },
-                origin: Origin::Generated("depmod".into()),
+                origin: Origin::Generated(OWN.into()),
             },
         );
     }

@@ -1,5 +1,7 @@
 //! What a module file says about itself: `.modinfo`, exported and wanted symbols.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, anyhow};
 use object::LittleEndian as Le;
 use object::elf::{FileHeader64, SHN_UNDEF, SHT_SYMTAB};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::module_name;
 use super::unpack::{decompress, is_module};
-use crate::tree::{Content, Kind, Tree, TreePath};
+use crate::tree::{Content, Kind, Node, Tree, TreePath};
 
 /// Prefix of the symbol that holds an exported symbol's checksum (`CONFIG_MODVERSIONS`).
 const CRC_PREFIX: &[u8] = b"__crc_";
@@ -23,8 +25,12 @@ const VERSION_CRC: usize = 8;
 pub struct Module {
     /// Its file, relative to `usr/lib/modules/VERSION`.
     pub path: String,
+    /// BLAKE3 of its file, as it lies there.
+    pub file: [u8; 32],
     /// Its name, with `_` for `-`.
     pub name: String,
+    /// Names of the modules that it needs, as the kernel's build found them (`depends=`).
+    pub depends: Vec<String>,
     /// `alias=` values, as written.
     pub aliases: Vec<String>,
     /// `softdep=` values, as written (`pre: a b post: c`).
@@ -39,6 +45,32 @@ pub struct Module {
     pub needs: Vec<String>,
 }
 
+/// The paths of all modules of kernel `version`, by their names.
+///
+/// # Errors
+/// A version that is no file name.
+pub fn paths(tree: &Tree, version: &str) -> Result<BTreeMap<String, TreePath>> {
+    let dir = directory(version)?;
+    Ok(files(tree, &dir)
+        .map(|(relative, path, _)| (module_name(relative), path.clone()))
+        .collect())
+}
+
+/// The module files below `dir`: their paths from there, and in the tree. depmod does not enter
+/// `build` and `source`, which lead to the kernel's sources.
+pub(super) fn files<'a>(
+    tree: &'a Tree,
+    dir: &'a TreePath,
+) -> impl Iterator<Item = (&'a str, &'a TreePath, &'a Node)> {
+    tree.below(dir).filter_map(move |(path, node)| {
+        let relative = path.as_bytes().get(dir.as_bytes().len() + 1..)?;
+        let relative = std::str::from_utf8(relative).ok()?;
+        let sources = |part| part == "build" || part == "source";
+        (!node.is_dir() && is_module(relative) && !relative.split('/').any(sources))
+            .then_some((relative, path, node))
+    })
+}
+
 /// The directory of modules of kernel `version`.
 ///
 /// # Errors
@@ -51,30 +83,14 @@ pub fn directory(version: &str) -> Result<TreePath> {
 }
 
 /// Reads all modules of kernel `version`, in path order. Each is decompressed on its own and
-/// dropped once it is read.
+/// dropped once it is read; what is among `known` already is not read at all.
 ///
 /// # Errors
 /// A module that does not decompress or is no 64-bit little-endian ELF file.
-pub fn scan(tree: &Tree, version: &str) -> Result<Vec<Module>> {
+pub fn scan(tree: &Tree, version: &str, known: &[Module]) -> Result<Vec<Module>> {
     let dir = directory(version)?;
     let mut found: Vec<(String, &Content)> = Vec::new();
-    for (path, node) in tree.below(&dir) {
-        let Some(relative) = path.strip_prefix(&dir) else {
-            continue;
-        };
-        // depmod does not enter these; they lead to the kernel's sources.
-        if relative
-            .components()
-            .any(|part| part == b"build" || part == b"source")
-        {
-            continue;
-        }
-        let Ok(name) = std::str::from_utf8(relative.as_bytes()) else {
-            continue;
-        };
-        if !is_module(name) {
-            continue;
-        }
+    for (name, path, node) in files(tree, &dir) {
         let content = match &node.kind {
             Kind::File { content, .. } => Some(content),
             Kind::Symlink(_) => tree
@@ -86,11 +102,20 @@ pub fn scan(tree: &Tree, version: &str) -> Result<Vec<Module>> {
             found.push((name.to_owned(), content));
         }
     }
+    let known: BTreeMap<&str, &Module> = known
+        .iter()
+        .map(|module| (module.path.as_str(), module))
+        .collect();
     found
         .par_iter()
         .map(|(path, content)| {
+            let file = *content.id().as_bytes();
+            if let Some(module) = known.get(path.as_str()).filter(|known| known.file == file) {
+                return Ok((*module).clone());
+            }
             let bytes = content.read()?;
-            parse(path, &decompress(path, &bytes)?)
+            let module = parse(path, &decompress(path, &bytes)?)?;
+            Ok(Module { file, ..module })
         })
         .collect::<Result<_>>()
         .with_context(|| format!("reading the modules of kernel {version}"))
@@ -125,6 +150,13 @@ fn read(path: &str, data: &[u8]) -> Result<Module> {
             b"softdep" => &mut module.softdeps,
             b"weakdep" => &mut module.weakdeps,
             b"firmware" => &mut module.firmware,
+            b"depends" => {
+                let names = value.split(|&byte| byte == b',');
+                for name in names.filter(|name| !name.is_empty()) {
+                    module.depends.push(module_name(&ascii(name)?));
+                }
+                continue;
+            }
             _ => continue,
         };
         list.push(ascii(value)?);

@@ -127,14 +127,20 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = String> {
 /// `(module, normalised alias)` of `modules.builtin.modinfo`, whose entries are
 /// `module.key=value` and a NUL.
 pub(super) fn builtin_aliases(modinfo: &[u8]) -> impl Iterator<Item = (String, String)> {
-    modinfo.split(|&byte| byte == 0).filter_map(|entry| {
+    builtin_values(modinfo, "alias")
+        .filter_map(|(module, value)| Some((module.to_owned(), normal_alias(value)?)))
+}
+
+/// `(module, value)` of the entries of `modules.builtin.modinfo` with this key.
+pub(super) fn builtin_values<'a>(
+    modinfo: &'a [u8],
+    wanted: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    modinfo.split(|&byte| byte == 0).filter_map(move |entry| {
         let entry = std::str::from_utf8(entry).ok()?;
         let (module, rest) = entry.split_once('.')?;
         let (key, value) = rest.split_once('=')?;
-        if key != "alias" || module.is_empty() || value.is_empty() {
-            return None;
-        }
-        Some((module.to_owned(), normal_alias(value)?))
+        (key == wanted && !module.is_empty() && !value.is_empty()).then_some((module, value))
     })
 }
 

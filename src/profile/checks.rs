@@ -2,6 +2,8 @@
 
 use crate::audit::RULES;
 use crate::base64;
+use crate::kernel::firmware;
+use crate::kernel::select::Entry;
 use crate::tree::glob::Glob;
 use crate::tree::parts;
 use crate::words::nearest;
@@ -418,6 +420,20 @@ pub fn module(text: &str) -> Result<(), String> {
             && all(text, |b| b.is_ascii_alphanumeric() || b"_-".contains(&b)),
         "a module's name without `.ko`",
     )
+}
+
+/// An entry of `kernel.modules`.
+pub fn modules(text: &str) -> Result<(), String> {
+    Entry::parse(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// An entry of `kernel.firmware`.
+pub fn firmware(text: &str) -> Result<(), String> {
+    firmware::Entry::parse(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// A word of the kernel's command line.

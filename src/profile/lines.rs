@@ -62,6 +62,14 @@ impl Loaded {
         Line::of("root.overlay", node)
     }
 
+    /// The entries of the list `kernel.modules` or `kernel.firmware`.
+    #[must_use]
+    pub fn lines_of(&self, key: &'static str) -> Vec<Line> {
+        let path: Vec<&str> = key.split('.').collect();
+        let entries = self.list(&path).iter();
+        entries.filter_map(|node| Line::of(key, node)).collect()
+    }
+
     /// The line that limits the size of the image.
     #[must_use]
     pub fn line_of_budget(&self) -> Option<Line> {

@@ -277,7 +277,7 @@ fn argument(text: &str) -> Result<Node, Box<Problem>> {
         at += key.len() + 1;
     }
     let mut node = parse(&source, path.len() + 1)?;
-    if let (Some(Shape::List(_)), Value::Scalar { .. }) = (shape, &node.value) {
+    if let (Some(Shape::List(_) | Shape::Texts(_)), Value::Scalar { .. }) = (shape, &node.value) {
         node = Node {
             origin: node.origin.clone(),
             value: Value::List(vec![node]),

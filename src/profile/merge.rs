@@ -82,7 +82,11 @@ fn add(entries: &mut Vec<Entry>, over: Entry, shape: &'static Shape, problems: &
         if let Some(at) = found
             && !matches!(
                 shape,
-                Shape::Record(_) | Shape::List(_) | Shape::TextMap { .. } | Shape::Board
+                Shape::Record(_)
+                    | Shape::List(_)
+                    | Shape::Texts(_)
+                    | Shape::TextMap { .. }
+                    | Shape::Board
             )
         {
             entries.remove(at);
@@ -112,7 +116,15 @@ fn add(entries: &mut Vec<Entry>, over: Entry, shape: &'static Shape, problems: &
             };
             merge_record(&mut base.node, node, record, problems);
         }
-        (Shape::List(_), Value::List(items)) => {
+        (Shape::List(_) | Shape::Texts(_), value) => {
+            let items = match value {
+                Value::List(items) => items,
+                // A text that stands alone is a list of one.
+                one => vec![Node {
+                    value: one,
+                    origin: over.node.origin.clone(),
+                }],
+            };
             base.node.origin = over.node.origin;
             match &mut base.node.value {
                 Value::List(present) => present.extend(items),

@@ -10,6 +10,7 @@ pub mod cmdline;
 mod containers;
 mod embedded;
 mod files;
+mod kernel;
 mod lines;
 mod load;
 mod merge;

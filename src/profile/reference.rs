@@ -66,7 +66,7 @@ documents.
 const SAMPLE: &str = "\
 name: sample
 os: {id: x, name: X, version: 1}
-kernel: {package: xx}
+kernel: {package: xx, modules: all, firmware: all}
 archives: [{name: x, suites: [x]}]
 packages: {files: [{path: x}]}
 containers: [{archive: x, sha256: 0000000000000000000000000000000000000000000000000000000000000000}]

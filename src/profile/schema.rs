@@ -243,6 +243,12 @@ pub struct Kernel {
     /// Modules for the initrd, with their closure; names that are built in are fine.
     #[serde(default)]
     pub initrd_modules: Vec<String>,
+    /// Modules that stay in `/usr`: `all`, sets, names, globs of names, paths; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+    /// Files of firmware that stay in `/usr`: `all`, `modules`, globs; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<String>,
     /// Topics of the contract with the kernel's configuration, beside those that every image asks for.
     #[serde(default)]
     pub contract: Vec<String>,

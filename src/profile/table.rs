@@ -55,6 +55,8 @@ pub enum Shape {
     Choice(&'static [&'static str]),
     /// A list.
     List(&'static Self),
+    /// A list of texts, of which a single one may stand alone.
+    Texts(Check),
     /// A mapping with known keys.
     Record(&'static Record),
     /// A mapping with free keys.
@@ -95,6 +97,7 @@ impl Shape {
                 Self::Record(_) => "list of mappings".into(),
                 _ => "list of texts".into(),
             },
+            Self::Texts(_) => "text, or list of texts".into(),
             Self::Record(_) => "mapping".into(),
             Self::TextMap { .. } => "mapping of texts".into(),
             Self::Extends => "name, path, or list of them".into(),
@@ -107,7 +110,7 @@ impl Shape {
     /// Whether values of this type are merged or taken away from, rather than replaced.
     #[must_use]
     pub const fn is_collection(&self) -> bool {
-        matches!(self, Self::List(_) | Self::TextMap { .. })
+        matches!(self, Self::List(_) | Self::Texts(_) | Self::TextMap { .. })
     }
 }
 
@@ -443,6 +446,20 @@ static KERNEL: Record = Record {
             "initrd_modules",
             Shape::List(&Shape::Text(checks::module)),
             "Modules of the initrd; what they depend on follows. Built-in ones are fine.",
+        ),
+        field(
+            "modules",
+            Shape::Texts(checks::modules),
+            "Modules of the kernel's package that stay in `/usr`, with what they depend on and what \
+             the initrd has: `all`, a set (`container-host`), names, globs of names (`nft_*`), or \
+             paths (`kernel/drivers/net/ethernet/**`). Empty: all. See [sizes](sizes.md#modules).",
+        ),
+        field(
+            "firmware",
+            Shape::Texts(checks::firmware),
+            "Files below `/usr/lib/firmware` that stay, with their licences: `all`, `modules` (what \
+             the modules that stay say they ask for), or globs (`rtl_nic/**`). Empty: all. See \
+             [sizes](sizes.md#firmware).",
         ),
         field(
             "contract",

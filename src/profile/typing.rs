@@ -246,6 +246,15 @@ fn check(node: &Node, shape: &'static Shape, path: &str, problems: &mut Vec<Prob
             }
             _ => problems.push(wrong_type(node, path, "a mapping (`key: value`)")),
         },
+        Shape::Texts(of) => match &node.value {
+            Value::Null => {}
+            Value::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    check_text(item, *of, &format!("{path}[{index}]"), problems);
+                }
+            }
+            _ => check_text(node, *of, path, problems),
+        },
         Shape::Extends => match &node.value {
             Value::Null => {}
             Value::List(items) => {
@@ -410,6 +419,12 @@ pub fn to_json(node: &Node, shape: &'static Shape) -> Result<Json, Box<Problem>>
                 .iter()
                 .map(|item| to_json(item, of))
                 .collect::<Result<_, _>>()?,
+        ),
+        Shape::Texts(_) => Json::Array(
+            node.items()
+                .iter()
+                .map(|item| Json::String(item.text().unwrap_or_default().into()))
+                .collect(),
         ),
         Shape::TextMap { .. } => {
             let mut map = Map::new();

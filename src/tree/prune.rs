@@ -175,6 +175,11 @@ pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
     Ok(report)
 }
 
+/// Removes the files of `doomed`, and the directories that this empties; returns how many nodes went.
+pub fn leave_out(tree: &mut Tree, doomed: &BTreeSet<TreePath>) -> usize {
+    remove(tree, doomed).0
+}
+
 /// Removes the files of `doomed`, then the directories that this leaves to be removed.
 fn remove(tree: &mut Tree, doomed: &BTreeSet<TreePath>) -> (usize, u64) {
     let before = tree.len();

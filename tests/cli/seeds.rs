@@ -467,7 +467,7 @@ fn every_seed_is_what_its_target_reads() {
             "inrelease" => name == "armour" || Keyring::parse(&bytes).is_ok(),
             "cpio" => initrd::list(&bytes, |_| Ok(())).is_ok(),
             "deb" => package::control_text(&bytes).is_ok(),
-            "elf" => initrd::elf::parse(&bytes).is_ok_and(|elf| elf.is_some()),
+            "elf" => hullwright::elf::parse(&bytes).is_ok_and(|elf| elf.is_some()),
             "erofs" => Image::open(bytes.as_slice()).is_ok_and(|image| image.walk().is_ok()),
             "fat" => EspReader::open(Cursor::new(&bytes), 0).is_ok_and(|mut esp| {
                 esp.read("EFI/BOOT/BOOTX64.EFI")

@@ -2,14 +2,27 @@
 
 mod accounts;
 mod activation;
+mod architecture;
+mod capabilities;
 mod dbus_policy;
 mod dbus_services;
+mod dlopen;
 mod enablement;
+mod firmware;
 mod generators;
+mod ids;
+mod interpreters;
+mod kernel_modules;
+mod libraries;
+mod licences;
+mod modprobe;
+mod outside_usr;
 mod owners;
 mod pam;
 mod passwords;
+mod setuid;
 mod shadow;
+mod symbol_versions;
 mod symlinks;
 mod sysusers;
 mod tmpfiles;
@@ -19,6 +32,7 @@ mod unit_dependencies;
 mod unit_files;
 mod unit_programs;
 mod ways_in;
+mod world_writable;
 
 use anyhow::Result;
 
@@ -37,6 +51,11 @@ pub struct Rule {
 
 /// All rules, in the order of the reference.
 pub const RULES: &[Rule] = &[
+    libraries::RULE,
+    dlopen::RULE,
+    symbol_versions::RULE,
+    architecture::RULE,
+    interpreters::RULE,
     symlinks::RULE,
     unit_programs::RULE,
     unit_accounts::RULE,
@@ -49,11 +68,20 @@ pub const RULES: &[Rule] = &[
     generators::RULE,
     pam::RULE,
     udev::RULE,
+    kernel_modules::RULE,
+    modprobe::RULE,
+    firmware::RULE,
     tmpfiles::RULE,
     sysusers::RULE,
     accounts::RULE,
+    ids::RULE,
     owners::RULE,
+    setuid::RULE,
+    capabilities::RULE,
+    world_writable::RULE,
     shadow::RULE,
     passwords::RULE,
     ways_in::RULE,
+    outside_usr::RULE,
+    licences::RULE,
 ];

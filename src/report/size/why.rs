@@ -15,6 +15,11 @@ use crate::tree::{MOST_LINKS, TreePath};
 /// How many of a directory's makers, and of paths that may be meant, are shown.
 const MOST_SHOWN: usize = 10;
 
+/// Where modules lie.
+const MODULES: &str = "/usr/lib/modules/";
+/// Where firmware lies.
+const FIRMWARE: &str = "/usr/lib/firmware/";
+
 /// What is found at a path of the running system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found<'a> {
@@ -233,7 +238,7 @@ pub fn left_out(loaded: &Loaded, path: &str) -> Result<Option<String>> {
     }
     let rules = parts::rules(root)?;
     let Some((number, false)) = parts::decider(&rules, path) else {
-        return Ok(None);
+        return Ok(by_need(loaded, path));
     };
     let Some(own) = number.checked_sub(rules.len() - root.prune.len()) else {
         let rule = rules.get(number);
@@ -252,6 +257,36 @@ pub fn left_out(loaded: &Loaded, path: &str) -> Result<Option<String>> {
             line.value, line.place
         )
     }))
+}
+
+/// The lines that leave out a module or a file of firmware, if it is one and nothing asks for it.
+fn by_need(loaded: &Loaded, path: &str) -> Option<String> {
+    let path = in_tree(&TreePath::parse(path).ok()?)?.to_string();
+    let kernel = &loaded.profile.kernel;
+    let (key, list, who) = if path.starts_with(MODULES) && path.contains(".ko") {
+        (
+            "kernel.modules",
+            &kernel.modules,
+            "none of its entries names it, and no module that stays needs it",
+        )
+    } else if path.starts_with(FIRMWARE) {
+        (
+            "kernel.firmware",
+            &kernel.firmware,
+            "none of its entries asks for it",
+        )
+    } else {
+        return None;
+    };
+    if list.is_empty() || list.iter().any(|entry| entry == "all") {
+        return None;
+    }
+    let lines = loaded.lines_of(key);
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|line| format!("`{}` ({})", line.value, line.place))
+        .collect();
+    Some(format!("{key}: {}: {who}", lines.join(", ")))
 }
 
 /// Paths of the image with the same name, where something may have been meant.

@@ -1,10 +1,20 @@
-//! What an ELF file needs at run time: interpreter, shared libraries, and libraries that it opens
-//! by itself, as far as it says so.
+//! What an ELF file needs at run time, and what it offers: interpreter, shared libraries, versions of
+//! their symbols, and libraries that it opens by itself, as far as it says so.
+//!
+//! It is read as the dynamic linker reads it: by segments and the dynamic section, which no tool may
+//! strip, and not by sections.
+
+mod search;
+mod versions;
+
+pub use search::{directories, last_directories};
+pub use versions::Wanted;
 
 use anyhow::{Context, Result, anyhow};
 use object::LittleEndian as Le;
 use object::elf::{
-    DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, FileHeader64, PT_LOAD,
+    DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, DT_VERDEF, DT_VERDEFNUM,
+    DT_VERNEED, DT_VERNEEDNUM, ELFCLASS64, ELFDATA2LSB, FileHeader64, PT_LOAD,
 };
 use object::read::StringTable;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
@@ -15,7 +25,7 @@ const DLOPEN_OWNER: &[u8] = b"FDO";
 /// Their type.
 const DLOPEN_TYPE: u32 = 0x407c_0c0a;
 
-/// What one ELF file needs.
+/// What one ELF file needs and offers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Elf {
     /// `e_machine`.
@@ -26,8 +36,15 @@ pub struct Elf {
     pub soname: Option<String>,
     /// Libraries that the linker loads before the program runs.
     pub needed: Vec<String>,
-    /// Where it looks for them first, in order; `$ORIGIN` not yet replaced.
-    pub search: Vec<String>,
+    /// `DT_RPATH`: where it and what it loads look first; `$ORIGIN` not yet replaced. Empty where
+    /// there is a `DT_RUNPATH`, which makes ld.so ignore it.
+    pub rpath: Vec<String>,
+    /// `DT_RUNPATH`: where it alone looks.
+    pub runpath: Vec<String>,
+    /// Versions of symbols that it takes from libraries (`.gnu.version_r`).
+    pub wants: Vec<Wanted>,
+    /// Versions of symbols that it offers (`.gnu.version_d`).
+    pub offers: Vec<String>,
     /// Libraries that it may open itself.
     pub dlopen: Vec<Dlopen>,
 }
@@ -59,6 +76,35 @@ pub enum Priority {
     Recommended,
     /// For a feature that few need.
     Suggested,
+}
+
+/// What every ELF file says in its first bytes, whatever machine it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Whether it is a 64-bit file.
+    pub is_64_bit: bool,
+    /// Whether numbers in it are little-endian.
+    pub is_little_endian: bool,
+    /// `e_machine`.
+    pub machine: u16,
+}
+
+impl Identity {
+    /// Of a file that begins with `bytes`; `None` where that is no ELF file.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 20] = bytes.first_chunk()?;
+        let is_little_endian = bytes[5] == ELFDATA2LSB;
+        let machine = [bytes[18], bytes[19]];
+        bytes.starts_with(b"\x7fELF").then(|| Self {
+            is_64_bit: bytes[4] == ELFCLASS64,
+            is_little_endian,
+            machine: match is_little_endian {
+                true => u16::from_le_bytes(machine),
+                false => u16::from_be_bytes(machine),
+            },
+        })
+    }
 }
 
 /// Reads an ELF file; `None` where the bytes do not begin as one.
@@ -108,43 +154,63 @@ fn read_dynamic(
             .map(|entry| (entry.d_tag(endian), entry.d_val(endian)))
             .take_while(|(tag, _)| *tag != 0)
     };
-    let value = |wanted: i64| entries().find(|(tag, _)| *tag == wanted);
-    let (Some((_, address)), Some((_, size))) = (value(DT_STRTAB), value(DT_STRSZ)) else {
+    let value = |wanted: i64| {
+        let found = entries().find(|(tag, _)| *tag == wanted);
+        found.map(|(_, value)| value)
+    };
+    // What is loaded from `address` on.
+    let loaded = |address: u64| -> Result<&[u8]> {
+        let loads = segments.iter().filter(|s| s.p_type(endian) == PT_LOAD);
+        for segment in loads {
+            let data = segment
+                .data(endian, bytes)
+                .map_err(|()| anyhow!("a segment lies outside of the file"))?;
+            let offset = address.checked_sub(segment.p_vaddr(endian));
+            let offset = offset.and_then(|offset| usize::try_from(offset).ok());
+            if let Some(found) = offset.and_then(|offset| data.get(offset..)) {
+                return Ok(found);
+            }
+        }
+        Err(anyhow!("the dynamic section leads out of the file"))
+    };
+    let (Some(address), Some(size)) = (value(DT_STRTAB), value(DT_STRSZ)) else {
         return Ok(());
     };
-    let mut strings = None;
-    for segment in segments.iter().filter(|s| s.p_type(endian) == PT_LOAD) {
-        if let Ok(Some(found)) = segment.data_range(endian, bytes, address, size) {
-            strings = Some(found);
-        }
-    }
+    let strings = usize::try_from(size).ok();
+    let strings = strings.and_then(|size| loaded(address).ok()?.get(..size));
     let strings = strings.ok_or_else(|| anyhow!("the dynamic strings lie outside of the file"))?;
     let strings = StringTable::new(strings, 0, strings.len() as u64);
+    let string = |offset: u32| -> Result<String> {
+        let bytes = strings.get(offset);
+        text(bytes.map_err(|()| anyhow!("a dynamic string lies outside of its table"))?)
+    };
     let mut rpath = None;
-    let mut runpath = None;
     for (tag, value) in entries() {
-        let string = || -> Result<String> {
-            let offset = u32::try_from(value).context("reading a string's offset")?;
-            let bytes = strings.get(offset);
-            text(bytes.map_err(|()| anyhow!("a dynamic string lies outside of its table"))?)
-        };
+        let string = || string(u32::try_from(value).context("reading a string's offset")?);
         match tag {
             DT_NEEDED => elf.needed.push(string()?),
             DT_SONAME => elf.soname = Some(string()?),
             DT_RPATH => rpath = Some(string()?),
-            DT_RUNPATH => runpath = Some(string()?),
+            DT_RUNPATH => elf.runpath = directory_list(&string()?),
             _ => {}
         }
     }
-    // ld.so ignores DT_RPATH where there is a DT_RUNPATH.
-    if let Some(path) = runpath.or(rpath) {
-        elf.search = path
-            .split(':')
-            .filter(|s| !s.is_empty())
-            .map(str::to_owned)
-            .collect();
+    if let Some(path) = rpath.filter(|_| value(DT_RUNPATH).is_none()) {
+        elf.rpath = directory_list(&path);
+    }
+    if let (Some(address), Some(count)) = (value(DT_VERNEED), value(DT_VERNEEDNUM)) {
+        elf.wants = versions::wanted(loaded(address)?, count, &string)?;
+    }
+    if let (Some(address), Some(count)) = (value(DT_VERDEF), value(DT_VERDEFNUM)) {
+        elf.offers = versions::offered(loaded(address)?, count, &string)?;
     }
     Ok(())
+}
+
+/// An empty part would be the working directory, which is nobody's place for libraries.
+fn directory_list(path: &str) -> Vec<String> {
+    let parts = path.split(':').filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
 }
 
 /// The entries of one note: a JSON array, padded with NULs.
