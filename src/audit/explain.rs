@@ -132,16 +132,28 @@ impl<'a> Explainer<'a> {
         )
     }
 
-    /// The entries that match nothing, in files of the user: what a built-in profile allows need not
-    /// be in every image that extends it.
+    /// The entries that match nothing, and whether a file of the user has them.
     #[must_use]
-    pub fn unused(&self, verdict: &Verdict) -> Vec<Line> {
-        let lines = verdict
-            .unused
-            .iter()
-            .filter_map(|&entry| self.loaded.line_of_allow(entry));
-        lines
+    pub fn unused(&self, verdict: &Verdict) -> Vec<(Line, bool)> {
+        let entries = verdict.unused.iter();
+        entries
+            .filter_map(|&entry| self.loaded.line_of_allow(entry))
+            .collect()
+    }
+
+    /// A line about each of them that the user should mend. What a built-in profile allows need not be in
+    /// every image that extends it.
+    #[must_use]
+    pub fn stale(&self, verdict: &Verdict) -> Vec<String> {
+        let unused = self.unused(verdict).into_iter();
+        unused
             .filter_map(|(line, own)| own.then_some(line))
+            .map(|line| {
+                format!(
+                    "{}: allow: no finding is about `{}`",
+                    line.place, line.value
+                )
+            })
             .collect()
     }
 

@@ -62,12 +62,8 @@ fn keep(inputs: &Inputs<'_>, given: Given, lock: &Lock, verdict: &Verdict) {
 pub(super) fn ensure(inputs: &Inputs<'_>, verdict: &Verdict) -> Result<()> {
     let explainer = Explainer::new(inputs.loaded, inputs.lock);
     explainer.ensure(verdict, MOST_SHOWN)?;
-    for line in explainer.unused(verdict) {
-        tracing::warn!(
-            "{}: allow: no finding is about `{}`",
-            line.place,
-            line.value
-        );
+    for line in explainer.stale(verdict) {
+        tracing::warn!("{line}");
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ impl Audit {
         if context.json {
             let unused = unused
                 .iter()
-                .map(|line| json!({"path": line.value, "place": line.place}));
+                .map(|(line, _)| json!({"path": line.value, "place": line.place}));
             output::event(
                 "result",
                 json!({
@@ -92,11 +92,8 @@ fn tell(explainer: &Explainer<'_>, verdict: &Verdict) {
             finding.path, finding.message, finding.rule
         ));
     }
-    for line in explainer.unused(verdict) {
-        output::line_out(&format!(
-            "{}: allow: no finding is about `{}`",
-            line.place, line.value
-        ));
+    for line in explainer.stale(verdict) {
+        output::line_out(&line);
     }
 }
 

@@ -232,7 +232,8 @@ fn what_allows_nothing_is_named_with_its_line() {
         "extends: p\n-allow: [/usr/lib/systemd/system/alpha.service]\n",
     );
     let ran = home.run(&["audit", "child.yaml", "--json"]);
-    assert_eq!((ran.status, findings(&ran).len()), (5, 1), "{ran}");
+    assert_eq!(ran.status, 5, "{ran}");
+    of_alpha(&findings(&ran));
 }
 
 #[test]
@@ -262,10 +263,8 @@ fn entries_that_are_wrong_are_refused_with_line_and_column() {
 fn the_rules_are_listed() {
     let home = Home::new();
     let text = home.good(&["audit", "--rules"]);
-    assert!(
-        text.starts_with("symlinks\n  A symbolic link leads nowhere"),
-        "{text}"
-    );
+    let words = "symlinks\n  A symbolic link leads nowhere";
+    assert!(text.contains(words), "{text}");
     let rules = home.run(&["audit", "--rules", "--json"]).last();
     let names: Vec<_> = rules["rules"].as_array().unwrap().iter().collect();
     assert!(names.len() > 15, "{rules}");

@@ -8,6 +8,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod boards;
 mod boards_renewed;
 mod ci;

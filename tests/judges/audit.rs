@@ -1,0 +1,35 @@
+//! The built-in profiles lack nothing, and allow nothing that nobody finds.
+
+use serde_json::Value;
+
+use crate::fixture::fixture;
+use crate::support::{good, shipped};
+
+const PROFILES: [(&str, &str); 9] = [
+    ("container-host", "x86_64"),
+    ("container-host", "arm64"),
+    ("docker", "x86_64"),
+    ("podman", "x86_64"),
+    ("minimal", "x86_64"),
+    ("minimal", "arm64"),
+    ("jeos", "x86_64"),
+    ("qemu", "x86_64"),
+    ("rpi4", "arm64"),
+];
+
+#[test]
+fn the_built_in_profiles_have_no_findings_but_those_that_they_allow() {
+    let of = fixture();
+    for (profile, arch) in PROFILES {
+        let mut command = shipped(&of.root);
+        command.args(["audit", profile, "--arch", arch, "--json"]);
+        command.args(["--set", "os.version=1.0.0"]);
+        let text = good(&mut command);
+        let result: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(result["event"], "result", "{profile} for {arch}: {result}");
+        let own = format!("<built-in>/{profile}.yaml:");
+        let unused = result["unused"].as_array().unwrap();
+        let stale = |entry: &Value| entry["place"].as_str().unwrap().starts_with(&own);
+        assert!(!unused.iter().any(stale), "{profile} for {arch}: {result}");
+    }
+}
