@@ -40,7 +40,7 @@ impl<'a> Explainer<'a> {
     ///
     /// # Errors
     /// [`Failed`], kind [`Kind::Audit`].
-    pub fn ensure(&self, verdict: &Verdict, most: usize) -> Result<(), Failed> {
+    pub fn ensure(&self, verdict: &Verdict, most: usize) -> anyhow::Result<()> {
         let Some(first) = verdict.open.first() else {
             return Ok(());
         };
@@ -73,7 +73,8 @@ impl<'a> Explainer<'a> {
         Err(Failed {
             failure,
             findings: verdict.open.iter().map(|each| self.json(each)).collect(),
-        })
+        }
+        .into())
     }
 
     /// Whole lines for people.
