@@ -353,7 +353,8 @@ fn stories() -> Vec<Story> {
             ],
             console: &[
                 "Act on a boot that is not good",
-                "End a boot that does not become good",
+                // The name of the unit before it is shortened to the width of a console.
+                "d a boot that does not become good",
             ],
         },
     ]
