@@ -280,8 +280,7 @@ fn licences_name_every_package_and_the_texts_are_in_the_image() {
     }
     println!("           {named} machine-readable, {prose} in prose, none: {without:?}");
     assert!(named > 120, "{named}");
-    // Debian keeps the file of these in gcc-N-base, which has nothing else and is left out.
-    assert_eq!(without, ["libgcc-s1", "libstdc++6"]);
+    assert!(without.is_empty(), "{without:?}");
     assert!(licences.contains("Apache-2.0") && licences.contains("GPL-2+"));
     assert!(licences.len() < 100 << 10, "{}", licences.len());
 }
