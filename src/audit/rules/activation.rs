@@ -1,4 +1,4 @@
-//! What sockets, timers and paths start.
+//! What sockets, timers, paths and automounts start.
 
 use anyhow::Result;
 
@@ -9,8 +9,8 @@ use crate::tree::policy::install::Scope;
 
 pub(super) const RULE: Rule = Rule {
     name: "activation",
-    about: "A socket, timer or path unit starts a unit that the image does not have, or that is \
-            masked: it waits for what it can't serve. Or a service asks for a socket that isn't there.",
+    about: "A socket, timer, path or automount unit starts a unit that the image does not have, or that \
+            is masked: it waits for what it can't serve. Or a service asks for a socket that isn't there.",
     check,
 };
 
@@ -23,6 +23,8 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
                 ".socket" => ("Socket", "Service"),
                 ".timer" => ("Timer", "Unit"),
                 ".path" => ("Path", "Unit"),
+                // Whose mount has its name, always.
+                ".automount" => ("Automount", ""),
                 ".service" => {
                     for line in unit.all("Service", "Sockets") {
                         for name in unit_names(&line.value) {
@@ -57,9 +59,13 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// The service of the same name; with `Accept=yes` its template, an instance a connection.
+/// The service of the same name, with `Accept=yes` its template, an instance a connection; or the mount
+/// (systemd.automount(5)).
 fn partner(unit: &Unit) -> String {
     let stem = unit.name.strip_suffix(unit.suffix()).unwrap_or_default();
+    if unit.suffix() == ".automount" {
+        return format!("{stem}.mount");
+    }
     let at = if unit.is_on("Socket", "Accept") {
         "@"
     } else {
@@ -96,6 +102,9 @@ mod tests {
             ("syslog.socket", "[Socket]\n"),
             ("w.path", "[Path]\nUnit=gone.target\n"),
             ("m.timer", "[Timer]\nUnit=m.service\n"),
+            ("mnt.automount", "[Automount]\nWhere=/mnt\n"),
+            ("mnt.mount", "[Mount]\n"),
+            ("opt.automount", "[Automount]\nWhere=/opt\n"),
         ];
         let files = files.map(|(name, text)| (format!("{s}/{name}"), text));
         let files: Vec<_> = files.iter().map(|(name, text)| (&**name, *text)).collect();
@@ -106,6 +115,7 @@ mod tests {
                 format!("/{s}/a.service: gone.socket"),
                 format!("/{s}/bad.socket: bad@.service"),
                 format!("/{s}/m.timer: m.service"),
+                format!("/{s}/opt.automount: opt.mount"),
                 format!("/{s}/t@.timer: t@.service"),
                 format!("/{s}/w.path: gone.target"),
             ]

@@ -115,6 +115,10 @@ fn reachable(units: &Units) -> BTreeSet<&str> {
                 todo.extend(units.get(&service));
             }
         }
+        if suffix == ".automount" {
+            let stem = unit.name.strip_suffix(suffix).unwrap_or_default();
+            todo.extend(units.get(&format!("{stem}.mount")));
+        }
         let links = units
             .links
             .iter()
