@@ -271,5 +271,5 @@ fn minimal_runs_containers_without_a_shell_and_keeps_count_of_its_boots() {
     let console = boot_until(state, &disk, &finished);
     assert!(console.contains("trial no, attempt 1"), "{console}");
     assert!(console.contains("HELLO-FROM-CONTAINER"), "{console}");
-    assert_eq!(on_esp(&disk, "::hullwright/attempts"), [""; 0]);
+    assert_eq!(on_esp(&disk, "::hullwright/attempts"), [""; 0], "{console}");
 }
