@@ -200,8 +200,13 @@ fn boot_until(state: &Path, disk: &Path, marker: &str) -> String {
             break console;
         }
     };
-    // What was written last is on its way to the disk.
-    std::thread::sleep(Duration::from_secs(45));
+    // What was written last is on its way to the disk, on a loaded machine for longer.
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(45));
+        if on_esp(disk, "::hullwright/attempts") == [""; 0] {
+            break;
+        }
+    }
     let _ = tool("kill").arg(child.id().to_string()).status();
     let _ = child.wait();
     assert!(console.contains(marker), "no `{marker}` in\n{console}");
