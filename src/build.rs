@@ -5,6 +5,7 @@
 mod audit;
 mod containers;
 mod disk;
+mod kept;
 mod kernel_only;
 mod modules;
 mod sizes;
@@ -160,7 +161,7 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let mut initrd = divide(inputs, &mut assembled)?;
     let (usr, audited) = rayon::join(
         || usr::write(inputs, &assembled.tree, seed, out),
-        || audit::of(inputs, given, &assembled),
+        || audit::of(inputs, given, &assembled, &lock),
     );
     audit::ensure(inputs, &audited?)?;
     let usr = usr?;

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod audit;
 pub mod base64;
 pub mod build;
+pub mod capability;
 pub mod cli;
 pub mod digest;
 pub mod disk;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use blake3::Hash;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -66,10 +66,7 @@ impl Files {
     /// # Errors
     /// Content that does not decompress.
     pub fn of<'a>(subject: &'a Subject<'_>) -> Result<&'a Self> {
-        // Rules run side by side: the first one reads, the others wait.
-        let read = || Self::read(subject).map_err(|error| format!("{error:#}"));
-        let files = subject.shared.files.get_or_init(read);
-        files.as_ref().map_err(|error| anyhow!("{error}"))
+        subject.shared.files.get(|| Self::read(subject))
     }
 
     fn read(subject: &Subject<'_>) -> Result<Self> {

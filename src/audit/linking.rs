@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::Subject;
 use super::files::Files;
@@ -43,14 +43,8 @@ impl Linking {
     /// # Errors
     /// Content that does not decompress.
     pub fn of<'a>(subject: &'a Subject<'_>) -> Result<&'a Self> {
-        let make = || {
-            let files = Files::of(subject).map_err(|error| format!("{error:#}"))?;
-            Ok(Linker::new(subject, files).link())
-        };
-        let linking = subject.shared.linking.get_or_init(make);
-        linking
-            .as_ref()
-            .map_err(|error: &String| anyhow!("{error}"))
+        let make = || Ok(Linker::new(subject, Files::of(subject)?).link());
+        subject.shared.linking.get(make)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::config::{self, Text};
 use super::{Finding, Subject};
@@ -10,7 +10,7 @@ use crate::initrd;
 use crate::kernel::depmod::Modules as Scanned;
 use crate::kernel::modules::directory;
 use crate::kernel::select::Entry;
-use crate::kernel::{ModuleNeeds, Needs};
+use crate::kernel::{ModuleNeeds, Needs, underscored};
 
 /// Lists of modules that are loaded at every boot (modules-load.d(5)).
 const LISTS: [&str; 3] = [
@@ -32,9 +32,7 @@ impl Modules {
     /// # Errors
     /// A module that cannot be read.
     pub fn of<'a>(subject: &'a Subject<'_>) -> Result<&'a Self> {
-        let read = || Self::read(subject).map_err(|error| format!("{error:#}"));
-        let modules = subject.shared.modules.get_or_init(read);
-        modules.as_ref().map_err(|error| anyhow!("{error}"))
+        subject.shared.modules.get(|| Self::read(subject))
     }
 
     fn read(subject: &Subject<'_>) -> Result<Self> {
@@ -61,20 +59,17 @@ impl Modules {
     /// The module of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&ModuleNeeds> {
-        self.needs.modules.get(*self.by_name.get(&plain(name))?)
+        self.needs
+            .modules
+            .get(*self.by_name.get(&underscored(name))?)
     }
 
     /// Whether this is the name of a module, or of a part of the kernel.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        let name = plain(name);
+        let name = underscored(name);
         self.by_name.contains_key(&name) || self.needs.builtin.contains(&name)
     }
-}
-
-/// kmod takes `-` and `_` for the same.
-fn plain(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 /// A finding about the file of a module.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use super::{Finding, Subject, config};
 use crate::tree::policy::install::{Scope, UnitName};
@@ -223,12 +223,7 @@ impl Units {
             Scope::System => &subject.shared.system,
             Scope::User => &subject.shared.user,
         };
-        // Rules run side by side: the first one reads, the others wait.
-        let read = || Self::read(subject, scope).map_err(|error| format!("{error:#}"));
-        place
-            .get_or_init(read)
-            .as_ref()
-            .map_err(|error| anyhow!("{error}"))
+        place.get(|| Self::read(subject, scope))
     }
 
     fn read(subject: &Subject<'_>, scope: Scope) -> Result<Self> {
@@ -366,6 +361,11 @@ impl Units {
     /// All units by name, without aliases.
     pub fn iter(&self) -> impl Iterator<Item = &Unit> {
         self.units.values()
+    }
+
+    /// The units that the image may start.
+    pub fn that_may_run<'a>(&'a self, subject: &'a Subject<'_>) -> impl Iterator<Item = &'a Unit> {
+        self.iter().filter(|unit| !unit.never_runs(subject))
     }
 
     /// All aliases by name.

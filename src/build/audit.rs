@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Assembled, Inputs, finished, numbered, persistently};
+use super::{Assembled, Inputs, finished, kept, numbered, persistently};
 use crate::audit::{self, Explainer, Shared, Subject, Verdict};
 use crate::resolve::Lock;
-use crate::store::{Memo, decode};
 use crate::unchanged::{self, Given};
 
 /// How the result is called in the cache.
@@ -15,8 +14,13 @@ const KIND: &str = "audit-1";
 const MOST_SHOWN: usize = 8;
 
 /// The verdict on the finished tree of an image: as it was kept, or made and kept.
-pub(super) fn of(inputs: &Inputs<'_>, given: Given, assembled: &Assembled) -> Result<Verdict> {
-    if let Some(verdict) = known(inputs, given) {
+pub(super) fn of(
+    inputs: &Inputs<'_>,
+    given: Given,
+    assembled: &Assembled,
+    lock: &Lock,
+) -> Result<Verdict> {
+    if let Some(verdict) = kept::recall(KIND, inputs, given) {
         return Ok(verdict);
     }
     let stage = inputs.archive.progress.stage("audit", None);
@@ -32,30 +36,8 @@ pub(super) fn of(inputs: &Inputs<'_>, given: Given, assembled: &Assembled) -> Re
     })?;
     drop(stage);
     let verdict = Verdict::new(findings, &profile.allow)?;
-    keep(inputs, given, &numbered(inputs, assembled).0, &verdict);
+    kept::keep(KIND, inputs, given, lock, &verdict);
     Ok(verdict)
-}
-
-fn known(inputs: &Inputs<'_>, given: Given) -> Option<Verdict> {
-    let bytes = inputs
-        .archive
-        .store
-        .recall(KIND, &given.content(inputs.lock))?;
-    decode(&bytes).ok()
-}
-
-/// Keeps it also for the lock that has the numbers of users and groups.
-fn keep(inputs: &Inputs<'_>, given: Given, lock: &Lock, verdict: &Verdict) {
-    let Ok(bytes) = postcard::to_stdvec(verdict) else {
-        return;
-    };
-    let mut keys = vec![given.content(inputs.lock)];
-    if lock.ids != inputs.lock.ids {
-        keys.push(given.content(lock));
-    }
-    for key in keys {
-        inputs.archive.store.keep(KIND, &key, &bytes);
-    }
 }
 
 /// Refuses an image with findings that its profile does not allow, and warns of what allows nothing.
@@ -74,11 +56,12 @@ pub(super) fn ensure(inputs: &Inputs<'_>, verdict: &Verdict) -> Result<()> {
 /// As [`build`](super::build), up to the tree.
 pub fn audit(inputs: &Inputs<'_>) -> Result<Verdict> {
     let given = unchanged::given(inputs)?;
-    if let Some(verdict) = known(inputs, given) {
+    if let Some(verdict) = kept::recall(KIND, inputs, given) {
         return Ok(verdict);
     }
     persistently(inputs, |inputs| {
         let assembled = finished(inputs)?;
-        of(inputs, given, &assembled)
+        let (lock, _) = numbered(inputs, &assembled);
+        of(inputs, given, &assembled, &lock)
     })
 }

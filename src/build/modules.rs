@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 use crate::initrd;
 use crate::kernel::depmod::Modules;
 use crate::kernel::select::{Entry, Selection};
-use crate::kernel::{CutOff, Missing, Needs, firmware, modules};
+use crate::kernel::{CutOff, Missing, Needs, firmware, modules, underscored};
 use crate::profile::Loaded;
 use crate::report::size::why;
 use crate::store::{key_of, remember};
@@ -112,7 +112,7 @@ impl Shipped {
     /// need not have all that a profile names, but what it has may not be taken away.
     pub(super) fn check_initrd(&self, missing: &[Missing], loaded: &Loaded) -> Result<()> {
         let taken = missing.iter().find_map(|missing| {
-            let path = self.paths.get(&missing.name.replace('-', "_"))?;
+            let path = self.paths.get(&underscored(&missing.name))?;
             let why = why::left_out(loaded, &path.to_string()).ok().flatten();
             let why = why.unwrap_or_else(|| format!("{path} is not in the image"));
             Some(format!("the initrd is to have {}: {why}", missing.name))

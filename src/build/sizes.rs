@@ -1,17 +1,15 @@
 //! What a build keeps of where its bytes go, and how it is had again without one.
 
 use anyhow::{Context as _, Result};
-use blake3::Hash;
 
 use super::usr;
-use super::{Assembled, Inputs, Uki, divide, gather, make_uki, numbered, persistently};
+use super::{Assembled, Inputs, Uki, divide, gather, kept, make_uki, numbered, persistently};
 use crate::digest::Sha256;
 use crate::erofs::Account;
 use crate::initrd::{Initrd, root_hash_signature};
 use crate::profile::schema::VeritySignature;
 use crate::report::size::{Part, Sizes};
 use crate::resolve::Lock;
-use crate::store::{Memo, decode};
 use crate::tree::policy;
 use crate::tree::{Origin, TreePath};
 use crate::unchanged::{self, Given};
@@ -58,24 +56,9 @@ pub(super) fn parts(initrd: &Initrd) -> Vec<Part> {
         .collect()
 }
 
-/// Keeps `sizes` for whoever asks about the image that `given` and `lock` make, also before users and
-/// groups have their numbers in the lock.
+/// Keeps `sizes` for whoever asks about the image that `given` and `lock` make.
 pub(super) fn keep(inputs: &Inputs<'_>, given: Given, lock: &Lock, sizes: &Sizes) {
-    let Ok(bytes) = postcard::to_stdvec(sizes) else {
-        return;
-    };
-    let mut keys = vec![given.content(lock)];
-    if lock.ids != inputs.lock.ids {
-        keys.push(given.content(inputs.lock));
-    }
-    for key in keys {
-        inputs.archive.store.keep(KIND, &key, &bytes);
-    }
-}
-
-fn known(inputs: &Inputs<'_>, key: &Hash) -> Option<Sizes> {
-    let bytes = inputs.archive.store.recall(KIND, key)?;
-    decode(&bytes).ok()
+    kept::keep(KIND, inputs, given, lock, sizes);
 }
 
 /// Where the bytes of an image go: as the last build has kept it, or from its parts, of which
@@ -85,7 +68,7 @@ fn known(inputs: &Inputs<'_>, key: &Hash) -> Option<Sizes> {
 /// As [`build`](super::build).
 pub fn sizes(inputs: &Inputs<'_>) -> Result<Sizes> {
     let given = unchanged::given(inputs)?;
-    if let Some(sizes) = known(inputs, &given.content(inputs.lock)) {
+    if let Some(sizes) = kept::recall(KIND, inputs, given) {
         return Ok(sizes);
     }
     persistently(inputs, |inputs| make(inputs, given))

@@ -22,6 +22,7 @@ mod unpack;
 
 pub use closure::{Closure, Missing};
 pub use modules::Module;
+pub use names::underscored;
 pub use needs::{CutOff, ModuleNeeds, Needs, Unmet};
 pub use order::{ModuleIndex, Sources};
 pub use unpack::{decompress, plain_path};

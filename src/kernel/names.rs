@@ -5,7 +5,13 @@
 #[must_use]
 pub(super) fn module_name(path: &str) -> String {
     let base = path.rsplit('/').next().unwrap_or(path);
-    base.split('.').next().unwrap_or(base).replace('-', "_")
+    underscored(base.split('.').next().unwrap_or(base))
+}
+
+/// A name as kmod compares it: it takes `-` and `_` for the same.
+#[must_use]
+pub fn underscored(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 /// An alias as the index stores it: `_` for `-` outside of character classes. `None` where a

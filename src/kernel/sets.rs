@@ -65,6 +65,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::select::Entry;
+    use crate::kernel::underscored;
 
     #[test]
     fn every_entry_is_one_stands_once_and_has_a_reason() {
@@ -80,7 +81,7 @@ mod tests {
                         "{entry} of {}",
                         set.name
                     );
-                    assert!(seen.insert(entry.replace('-', "_")), "{entry} twice");
+                    assert!(seen.insert(underscored(entry)), "{entry} twice");
                 }
             }
         }

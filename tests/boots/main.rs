@@ -54,6 +54,14 @@ fn console_log(disk: &Path) -> PathBuf {
     disk.with_extension("console.log")
 }
 
+/// Whether `case` is to run: `HULLWRIGHT_CASES` lists it, or is not set and tests are exhaustive.
+fn asked_for(case: &str) -> bool {
+    match std::env::var("HULLWRIGHT_CASES") {
+        Ok(list) => list.split(',').any(|name| name == case),
+        Err(_) => exhaustive(),
+    }
+}
+
 /// The value of `NAME=…` in the output of a guest script.
 fn field<'a>(output: &'a str, name: &str) -> &'a str {
     output

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::Rule;
 use crate::audit::{Finding, Subject};
+use crate::capability::{Capabilities, XATTR};
 
 pub(super) const RULE: Rule = Rule {
     name: "capabilities",
@@ -12,78 +13,20 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-const ATTRIBUTE: &[u8] = b"security.capability";
-
-/// In the order of their numbers (linux/capability.h).
-const NAMES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 #[allow(clippy::unnecessary_wraps, reason = "as every rule")]
 fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for (path, node) in subject.tree.iter() {
-        let Some(value) = node.meta.xattrs.get(ATTRIBUTE) else {
+        let Some(value) = node.meta.xattrs.get(XATTR.as_bytes()) else {
             continue;
         };
-        let what = names(value).unwrap_or_else(|| "capabilities".to_owned());
+        let names = Capabilities::parse(value).map(|all| all.names().collect::<Vec<_>>().join(","));
+        let what = names.filter(|names| !names.is_empty());
+        let what = what.unwrap_or_else(|| "capabilities".to_owned());
         let message = format!("has {what} of its own, whoever starts it");
         found.push(Finding::new(RULE.name, (path, node), what, message));
     }
     Ok(found)
-}
-
-/// The permitted and inheritable capabilities of `struct vfs_cap_data`: its magic, then low words, then
-/// high ones. `None` where it is another one.
-fn names(value: &[u8]) -> Option<String> {
-    let word = |at: usize| -> Option<u64> {
-        let bytes: [u8; 4] = *value.get(at..)?.first_chunk()?;
-        Some(u32::from_le_bytes(bytes).into())
-    };
-    let all = word(4)? | word(8)? | (word(12)? | word(16)?) << 32;
-    let held = (0..).zip(NAMES).filter(|(bit, _)| all >> bit & 1 != 0);
-    let names: Vec<String> = held.map(|(_, name)| format!("cap_{name}")).collect();
-    (!names.is_empty()).then(|| names.join(","))
 }
 
 #[cfg(test)]
@@ -95,7 +38,7 @@ mod tests {
     fn capabilities_are_named() {
         let with = |value: &[u8]| {
             let mut node = file(0o755, "x");
-            node.meta.xattrs.insert(ATTRIBUTE.to_vec(), value.to_vec());
+            node.meta.xattrs.insert(XATTR.into(), value.to_vec());
             node
         };
         let value = [

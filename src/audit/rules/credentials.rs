@@ -50,7 +50,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
         return Ok(found);
     }
     let units = Units::of(subject, Scope::System)?;
-    for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+    for unit in units.that_may_run(subject) {
         let list = |key| unit.list("Service", key).into_iter();
         let set = list("SetCredential").chain(list("SetCredentialEncrypted"));
         for line in set {

@@ -123,7 +123,7 @@ fn ownable(document: &Document<'_>) -> Vec<Ownable> {
 fn unowned(subject: &Subject<'_>, owned: &[Ownable]) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     let units = Units::of(subject, Scope::System)?;
-    for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+    for unit in units.that_may_run(subject) {
         let Some(line) = unit.last("Service", "BusName") else {
             continue;
         };

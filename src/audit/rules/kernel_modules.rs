@@ -8,6 +8,7 @@ use super::Rule;
 use crate::audit::modules::{self, Modules};
 use crate::audit::{Finding, Subject, config};
 use crate::kernel::modules::directory;
+use crate::kernel::underscored;
 
 pub(super) const RULE: Rule = Rule {
     name: "kernel-modules",
@@ -33,7 +34,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let aliases = aliases(subject)?;
     for list in modules::lists(subject)? {
         for (number, name) in modules::listed(&list.text) {
-            if !modules.has(name) && !aliases.contains(&name.replace('-', "_")) {
+            if !modules.has(name) && !aliases.contains(&underscored(name)) {
                 let message = format!(
                     "line {number} loads the module `{name}`, which the image does not have"
                 );

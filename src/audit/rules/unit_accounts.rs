@@ -35,7 +35,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
             }));
         }
     };
-    for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+    for unit in units.that_may_run(subject) {
         for section in ["Service", "Socket", "Mount", "Swap"] {
             if !unit.is_on(section, "DynamicUser") {
                 if let Some(line) = unit.last(section, "User") {

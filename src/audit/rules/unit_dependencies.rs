@@ -41,7 +41,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     for scope in [Scope::System, Scope::User] {
         let units = Units::of(subject, scope)?;
         let running = reachable(units);
-        for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+        for unit in units.that_may_run(subject) {
             let keys = REQUIRED.iter().map(|key| (*key, true));
             for (key, required) in keys.chain([("Wants", false)]) {
                 if !required && !running.contains(unit.name.as_str()) {

@@ -27,7 +27,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for scope in [Scope::System, Scope::User] {
         let units = Units::of(subject, scope)?;
-        for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+        for unit in units.that_may_run(subject) {
             for key in PATHS {
                 for line in unit.list("Service", key) {
                     if is_missing(subject, &line.value) && !unit.does_without(&line.value) {

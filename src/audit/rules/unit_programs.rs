@@ -38,7 +38,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for scope in [Scope::System, Scope::User] {
         let units = Units::of(subject, scope)?;
-        for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+        for unit in units.that_may_run(subject) {
             for (section, key) in KEYS {
                 found.extend(missing(subject, unit, section, key));
             }

@@ -62,7 +62,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
         }
     }
     let units = Units::of(subject, Scope::System)?;
-    for unit in units.iter().filter(|unit| !unit.never_runs(subject)) {
+    for unit in units.that_may_run(subject) {
         found.extend(logins(subject, unit));
     }
     found.extend(sshd(subject)?);

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::build::Built;
+use crate::capability::XATTR;
 use crate::digest::Sha256;
 use crate::uki::Pe;
 
@@ -187,7 +188,7 @@ impl Privileged {
         if !matches!(entry.kind, EntryKind::File { .. }) {
             return None;
         }
-        let capabilities = entry.xattrs.get(capability::XATTR);
+        let capabilities = entry.xattrs.get(XATTR);
         if entry.mode & 0o6000 == 0 && capabilities.is_none() {
             return None;
         }

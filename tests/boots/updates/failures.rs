@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::fleet::{Fleet, Variant};
 use super::node::{BOOT, Node};
 use super::story::{PANICS, assert_sound, update};
-use crate::support::exhaustive;
+use crate::{asked_for, exhaustive};
 
 pub const HANGS: &str = "\
 [Unit]
@@ -128,16 +128,13 @@ fn rot(node: &mut Node, version: &str) {
 
 #[test]
 fn every_bad_release_ends_in_the_version_before_and_the_next_one_is_taken() {
-    let wanted = std::env::var("HULLWRIGHT_CASES").ok();
+    // The panic is in the story of every run, and rot in `health`.
     let chosen: Vec<&Case> = CASES
         .iter()
-        .filter(|case| match &wanted {
-            Some(list) => list.split(',').any(|n| n == case.number.to_string()),
-            // The panic is in the story of every run, and rot in `health`.
-            None => exhaustive(),
-        })
+        .filter(|case| asked_for(&case.number.to_string()))
         .collect();
-    if chosen.is_empty() && wanted.is_none() {
+    let rot = exhaustive() || asked_for("rot");
+    if chosen.is_empty() && !rot {
         return;
     }
     let fleet = Fleet::new("failures");
@@ -181,7 +178,7 @@ fn every_bad_release_ends_in_the_version_before_and_the_next_one_is_taken() {
         node.wait_for(&good, BOOT);
         assert_sound(&mut node, &good);
     }
-    if exhaustive() || wanted.is_some_and(|list| list.contains("rot")) {
+    if rot {
         rotten(&fleet, &mut node, &good, minor);
     }
     node.stop();
