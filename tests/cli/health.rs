@@ -511,7 +511,7 @@ fn systemctl(failed: &str, restarting: &str, active: &str) -> String {
 #[test]
 fn a_boot_is_good_when_every_check_is() {
     type Change = fn(&Node);
-    let good: [(&str, Change); 9] = [
+    let good: [(&str, Change); 10] = [
         ("nothing special", |_| {}),
         ("a failure in the initrd", |n| {
             n.program(
@@ -523,6 +523,12 @@ fn a_boot_is_good_when_every_check_is() {
             n.program(
                 "systemctl",
                 &systemctl("systemd-boot-random-seed.service", "", ""),
+            );
+        }),
+        ("a login that failed", |n| {
+            n.program(
+                "systemctl",
+                &systemctl("session-1.scope user@0.service", "", ""),
             );
         }),
         ("an allowed failure", |n| {
