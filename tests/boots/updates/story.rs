@@ -205,7 +205,7 @@ fn faults(fleet: &Fleet, node: &mut Node) {
         ("a server that stalls", ".usr.raw", Fault::Stall),
     ];
     // Each costs up to a download.
-    let few = if exhaustive() { all.len() } else { 6 };
+    let few = if exhaustive() { all.len() } else { 4 };
     for (name, part, fault) in &all[..few] {
         fleet.server.break_(part, *fault);
         refused(node, name);
