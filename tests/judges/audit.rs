@@ -1,9 +1,11 @@
 //! The built-in profiles lack nothing, and allow nothing that nobody finds.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::fixture::fixture;
-use crate::support::{good, shipped};
+use crate::support::{good, shipped, shown};
 
 const PROFILES: [(&str, &str); 9] = [
     ("container-host", "x86_64"),
@@ -31,5 +33,23 @@ fn the_built_in_profiles_have_no_findings_but_those_that_they_allow() {
         let unused = result["unused"].as_array().unwrap();
         let stale = |entry: &Value| entry["place"].as_str().unwrap().starts_with(&own);
         assert!(!unused.iter().any(stale), "{profile} for {arch}: {result}");
+    }
+}
+
+/// The answer from the cache warns as the one that was worked out.
+#[test]
+fn what_a_profile_says_in_vain_is_told_every_time() {
+    let dir = tempfile::tempdir_in(&fixture().root).unwrap();
+    let text = "extends: qemu\nroot: {prune: [/usr/share/no-such-folder]}\n";
+    fs::write(dir.path().join("vain.yaml"), text).unwrap();
+    for time in ["first", "second"] {
+        let output = shipped(dir.path())
+            .args(["audit", "vain.yaml", "--set", "os.version=1.0.0"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let expected = "vain.yaml:2: root.prune: `/usr/share/no-such-folder` matches nothing";
+        assert!(said.contains(expected), "{time}: {}", shown(&output));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Rule;
 use crate::audit::{Finding, Subject};
-use crate::tree::{Node, Origin, TreePath};
+use crate::tree::{Kind, Node, Origin, TreePath};
 
 pub(super) const RULE: Rule = Rule {
     name: "licences",
@@ -31,13 +31,32 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
             .is_some_and(|(_, node)| node.content().is_some_and(|content| !content.is_empty()));
         if !is_there {
             let message = format!("is of {name}, whose licence `{text}` the image does not have");
-            found.push(
-                Finding::new(RULE.name, first, "copyright", message)
-                    .hint(format!("keep it: add \"!{text}\" to root.prune")),
-            );
+            let hint = match other_package(subject, name) {
+                Some(other) => format!(
+                    "it is in the package {other}: lock the profile anew, which takes it, or add it to \
+                     packages.include"
+                ),
+                None => format!("keep it: add \"!{text}\" to root.prune"),
+            };
+            found.push(Finding::new(RULE.name, first, "copyright", message).hint(hint));
         }
     }
     Ok(found)
+}
+
+/// The package whose documentation is that of `package`, too, by way of a link that leads nowhere.
+fn other_package(subject: &Subject<'_>, package: &str) -> Option<String> {
+    let text = format!("/usr/share/doc/{package}");
+    if subject.find(&text).is_some() {
+        return None;
+    }
+    match &subject.tree.get(&TreePath::parse(&text).ok()?)?.kind {
+        Kind::Symlink(target) => {
+            let target = String::from_utf8_lossy(target);
+            Some(target.rsplit('/').next()?.to_owned())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -55,7 +74,19 @@ mod tests {
             .with("usr/bin/bad", of("bad"))
             .with("usr/bin/worse", of("bad"))
             .with("usr/bin/linked", of("linked"))
-            .with("usr/share/doc/linked", link("test"));
-        assert_eq!(image.findings(&RULE), ["/usr/bin/bad: copyright"]);
+            .with("usr/share/doc/linked", link("test"))
+            .with("usr/bin/lost", of("lost"))
+            .with("usr/share/doc/lost", link("lost-base"));
+        assert_eq!(
+            image.findings(&RULE),
+            ["/usr/bin/bad: copyright", "/usr/bin/lost: copyright"]
+        );
+        let found = check(&image.subject()).unwrap();
+        let hints: Vec<_> = found.iter().flat_map(|finding| &finding.hints).collect();
+        assert!(
+            hints[0].contains("!/usr/share/doc/bad/copyright"),
+            "{hints:?}"
+        );
+        assert!(hints[1].contains("lost-base"), "{hints:?}");
     }
 }
