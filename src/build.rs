@@ -158,10 +158,10 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let (mut assembled, additions) = gather(inputs)?;
     check_kernel(profile, &assembled)?;
     let (lock, seed) = numbered(inputs, &assembled);
-    let mut initrd = divide(inputs, &mut assembled)?;
+    let (mut initrd, modules) = divide(inputs, &mut assembled)?;
     let (usr, audited) = rayon::join(
         || usr::write(inputs, &assembled.tree, seed, out),
-        || audit::of(inputs, given, &assembled, &lock),
+        || audit::of(inputs, given, (&assembled, &modules), &lock),
     );
     audit::ensure(inputs, &audited?)?;
     let usr = usr?;
@@ -251,17 +251,18 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
 /// # Errors
 /// As [`build`], up to the tree.
 pub fn tree(inputs: &Inputs<'_>) -> Result<Tree> {
-    persistently(inputs, |inputs| Ok(finished(inputs)?.tree))
+    persistently(inputs, |inputs| Ok(finished(inputs)?.0.tree))
 }
 
-/// What [`divide`] leaves, without an initrd.
-fn finished(inputs: &Inputs<'_>) -> Result<Assembled> {
+/// What [`divide`] leaves, without an initrd, and the modules that are in it.
+fn finished(inputs: &Inputs<'_>) -> Result<(Assembled, Modules)> {
     let objects = fetch_and_compile(inputs)?;
     let mut assembled = assemble(inputs, &objects)?;
     check_kernel(&inputs.loaded.profile, &assembled)?;
-    index_modules(&mut assembled, inputs)?;
-    leave_to_initrd(&mut assembled, inputs)?;
-    Ok(assembled)
+    let modules = index_modules(&mut assembled, inputs)?;
+    let modules = leave_to_initrd(&mut assembled, inputs, modules)?;
+    warn(&assembled.warnings);
+    Ok((assembled, modules))
 }
 
 /// Downloads what is missing and compiles each package as soon as it is there. What the cache has
@@ -361,12 +362,13 @@ fn numbered(inputs: &Inputs<'_>, assembled: &Assembled) -> (Lock, Seed) {
     (lock, seed)
 }
 
-/// Takes the initrd out of the tree, which then has what `/usr` has.
-fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<Initrd> {
+/// Takes the initrd out of the tree, which then has what `/usr` has, and these modules.
+fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<(Initrd, Modules)> {
     let modules = index_modules(assembled, inputs)?;
     let initrd = make_initrd(inputs, assembled, &modules)?;
-    leave_to_initrd(assembled, inputs)?;
-    Ok(initrd)
+    let modules = leave_to_initrd(assembled, inputs, modules)?;
+    warn(&assembled.warnings);
+    Ok((initrd, modules))
 }
 
 /// The tree of an image with what boots it.
@@ -375,6 +377,15 @@ struct Assembled {
     boot: BootFiles,
     report: PolicyReport,
     modules: modules::Shipped,
+    /// What the profile says in vain.
+    warnings: Vec<String>,
+}
+
+/// Tells what the profile says in vain.
+fn warn(lines: &[String]) {
+    for line in lines {
+        tracing::warn!("{line}");
+    }
 }
 
 /// Merges the packages and applies prune rules and policies.
@@ -386,9 +397,10 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let modules = modules::choose(&mut tree, &boot.kernel_version, inputs)?;
     let pruned = tree::prune(&mut tree, &tree::parts::rules(&profile.root)?)?;
     modules.choose_firmware(&mut tree, inputs)?;
+    let mut warnings = Vec::new();
     for (rule, place) in inputs.loaded.own_prune_rules() {
         if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
-            tracing::warn!("{place}: root.prune: `{rule}` matches nothing");
+            warnings.push(format!("{place}: root.prune: `{rule}` matches nothing"));
         }
     }
     let mut overlay: Vec<_> = inputs
@@ -434,25 +446,30 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
         boot,
         report,
         modules,
+        warnings,
     })
 }
 
-/// Takes out of the tree what only the initrd has. Where modules are among it, `/usr` gets indices of
-/// those that stay.
-fn leave_to_initrd(assembled: &mut Assembled, inputs: &Inputs<'_>) -> Result<()> {
+/// Takes out of the tree what only the initrd has. Where `modules` are among it, `/usr` gets indices of
+/// those that stay, which are returned.
+fn leave_to_initrd(
+    assembled: &mut Assembled,
+    inputs: &Inputs<'_>,
+    modules: Modules,
+) -> Result<Modules> {
     let rules = &inputs.loaded.profile.root.initrd_only;
     if rules.is_empty() {
-        return Ok(());
+        return Ok(modules);
     }
     let version = &assembled.boot.kernel_version;
     let before = kernel::modules::paths(&assembled.tree, version)?.len();
-    for unmatched in tree::prune(&mut assembled.tree, rules)?.unmatched {
-        tracing::warn!("root.initrd_only: `{unmatched}` matches nothing");
-    }
+    let unmatched = tree::prune(&mut assembled.tree, rules)?.unmatched;
+    let vain = |rule| format!("root.initrd_only: `{rule}` matches nothing");
+    assembled.warnings.extend(unmatched.into_iter().map(vain));
     if kernel::modules::paths(&assembled.tree, version)?.len() < before {
-        index_modules(assembled, inputs)?;
+        return index_modules(assembled, inputs);
     }
-    Ok(())
+    Ok(modules)
 }
 
 fn content_bytes(tree: &Tree) -> u64 {

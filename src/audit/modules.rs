@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::config::{self, Text};
 use super::{Finding, Subject};
 use crate::initrd;
-use crate::kernel::depmod::Modules as Scanned;
+use crate::kernel::depmod::Modules as Listed;
 use crate::kernel::modules::directory;
 use crate::kernel::select::Entry;
 use crate::kernel::{ModuleNeeds, Needs, underscored};
@@ -36,8 +36,15 @@ impl Modules {
     }
 
     fn read(subject: &Subject<'_>) -> Result<Self> {
-        let scanned = Scanned::of(subject.tree, subject.kernel_version)?;
-        let needs = Needs::of(&scanned, subject.tree, subject.memo)?;
+        let list;
+        let listed = match subject.listed {
+            Some(listed) => listed,
+            None => {
+                list = Listed::of(subject.tree, subject.kernel_version)?;
+                &list
+            }
+        };
+        let needs = Needs::of(listed, subject.tree, subject.memo)?;
         let names = needs.modules.iter().map(|module| module.name.clone());
         Ok(Self {
             by_name: names.zip(0..).collect(),

@@ -46,6 +46,7 @@ impl Image {
             profile: &self.profile,
             enabled_units: &self.enabled_units,
             kernel_version: "6.12.0-test",
+            listed: None,
             outside: &self.outside,
             memo: &Forgetful,
             shared: Shared::default(),

@@ -78,7 +78,7 @@ fn make(inputs: &Inputs<'_>, given: Given) -> Result<Sizes> {
     let profile = &inputs.loaded.profile;
     let (mut assembled, additions) = gather(inputs)?;
     let (lock, seed) = numbered(inputs, &assembled);
-    let mut initrd = divide(inputs, &mut assembled)?;
+    let (mut initrd, _) = divide(inputs, &mut assembled)?;
     let plan = usr::plan(inputs, &assembled.tree, seed)?;
     // Root hash and signatures have one length, whatever they are.
     if profile.boot.verity_signature == VeritySignature::Require {

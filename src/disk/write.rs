@@ -229,12 +229,12 @@ fn check_len(part: &Planned, len: u64) -> Result<()> {
 }
 
 fn put(disk: &File, offset: u64, data: &[u8]) -> Result<Extent> {
-    disk.write_all_at(data, offset)
-        .with_context(|| format!("writing {} bytes at {offset}", data.len()))?;
+    let (written, sha256) = rayon::join(|| disk.write_all_at(data, offset), || Sha256::of(data));
+    written.with_context(|| format!("writing {} bytes at {offset}", data.len()))?;
     Ok(Extent {
         offset,
         len: data.len() as u64,
-        sha256: Sha256::of(data),
+        sha256,
     })
 }
 

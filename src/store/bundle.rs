@@ -162,7 +162,7 @@ impl Store {
         let root = File::open(self.root())?;
         rustix::fs::syncfs(&root)
             .map_err(|error| environment("syncing", self.root(), &error.into()))?;
-        self.wrote();
+        self.wrote(imported.new.bytes);
         Ok(imported)
     }
 }

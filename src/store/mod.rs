@@ -24,6 +24,7 @@ pub mod memo;
 mod object;
 mod objects;
 mod room;
+mod tally;
 mod temp;
 
 use std::fs::{self, File};
@@ -58,6 +59,9 @@ const FOLDERS: [&str; 7] = [
     "tmp",
 ];
 
+/// What file systems commonly round a file's length up to.
+const BLOCK: u64 = 4096;
+
 /// A cache directory. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -71,8 +75,8 @@ struct Inner {
     damage: Arc<DamageList>,
     /// Objects are read whole before they are handed out.
     distrust: AtomicBool,
-    /// Something was written.
-    written: AtomicBool,
+    /// Bytes that were written since [`Store::tidy`] looked last.
+    written: AtomicU64,
     /// Most bytes that the cache may take.
     limit: AtomicU64,
     keeper: keeper::Keeper,
@@ -89,7 +93,7 @@ impl Store {
                 root: dir.to_path_buf(),
                 damage: Arc::default(),
                 distrust: AtomicBool::new(false),
-                written: AtomicBool::new(false),
+                written: AtomicU64::new(0),
                 limit: AtomicU64::new(u64::MAX),
                 keeper: keeper::Keeper::default(),
             }),
@@ -197,7 +201,7 @@ impl Store {
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut temp = self.temp()?;
         temp.write_all(bytes)?;
-        self.wrote();
+        self.wrote(bytes.len() as u64);
         temp.persist(path)
     }
 
@@ -208,13 +212,14 @@ impl Store {
     pub(crate) fn adopt(&self, file: &File, from: &Path, sha256: &Sha256) -> Result<PathBuf> {
         let path = self.download_path(sha256);
         temp::sync_and_rename(file, from, &path)?;
-        self.wrote();
+        self.wrote(file.metadata().map_or(0, |data| data.len()));
         Ok(path)
     }
 
-    /// Something is new.
-    fn wrote(&self) {
-        self.inner.written.store(true, Ordering::Relaxed);
+    /// A file is new.
+    fn wrote(&self, bytes: u64) {
+        let on_disk = bytes.max(1).next_multiple_of(BLOCK);
+        self.inner.written.fetch_add(on_disk, Ordering::Relaxed);
     }
 }
 

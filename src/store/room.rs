@@ -14,7 +14,7 @@ use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 
 use super::temp::LOCK;
-use super::{FOLDERS, Store, environment};
+use super::{FOLDERS, Store, environment, tally};
 
 /// What a cache may take when nobody says otherwise.
 pub const DEFAULT_LIMIT: u64 = 10 << 30;
@@ -168,6 +168,7 @@ impl Store {
             result.left.files -= 1;
             result.left.bytes -= item.bytes;
         }
+        tally::begin(self.root(), result.left.bytes);
         Ok(result)
     }
 
@@ -181,7 +182,12 @@ impl Store {
     pub fn tidy(&self) {
         self.settle();
         let limit = self.inner.limit.load(Ordering::Relaxed);
-        if limit == u64::MAX || !self.inner.written.swap(false, Ordering::Relaxed) {
+        let written = self.inner.written.swap(0, Ordering::Relaxed);
+        if limit == u64::MAX || written == 0 {
+            return;
+        }
+        // Counting thousands of files takes longer than some builds have left to do.
+        if tally::add(self.root(), written).is_some_and(|taken| taken <= limit) {
             return;
         }
         match self.make_room(limit) {

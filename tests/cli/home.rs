@@ -122,7 +122,7 @@ impl Home {
                     assert_eq!(sha256(&std::fs::read(path).unwrap()), name, "unverified");
                     count += 1;
                 }
-                "indices" | "releases" | "objects" | "derived" => {}
+                "indices" | "releases" | "objects" | "derived" | "size" => {}
                 _ => panic!("left behind: {}", below.display()),
             }
         });
