@@ -261,7 +261,6 @@ fn finished(inputs: &Inputs<'_>) -> Result<(Assembled, Modules)> {
     check_kernel(&inputs.loaded.profile, &assembled)?;
     let modules = index_modules(&mut assembled, inputs)?;
     let modules = leave_to_initrd(&mut assembled, inputs, modules)?;
-    warn(&assembled.warnings);
     Ok((assembled, modules))
 }
 
@@ -367,7 +366,6 @@ fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<(Initrd, Mod
     let modules = index_modules(assembled, inputs)?;
     let initrd = make_initrd(inputs, assembled, &modules)?;
     let modules = leave_to_initrd(assembled, inputs, modules)?;
-    warn(&assembled.warnings);
     Ok((initrd, modules))
 }
 
@@ -377,14 +375,14 @@ struct Assembled {
     boot: BootFiles,
     report: PolicyReport,
     modules: modules::Shipped,
-    /// What the profile says in vain.
+    /// What was told that the profile says in vain.
     warnings: Vec<String>,
 }
 
-/// Tells what the profile says in vain.
-fn warn(lines: &[String]) {
-    for line in lines {
-        tracing::warn!("{line}");
+/// Tells `warnings`.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -403,6 +401,7 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
             warnings.push(format!("{place}: root.prune: `{rule}` matches nothing"));
         }
     }
+    warn(&warnings);
     let mut overlay: Vec<_> = inputs
         .loaded
         .overlay()?
@@ -465,7 +464,9 @@ fn leave_to_initrd(
     let before = kernel::modules::paths(&assembled.tree, version)?.len();
     let unmatched = tree::prune(&mut assembled.tree, rules)?.unmatched;
     let vain = |rule| format!("root.initrd_only: `{rule}` matches nothing");
-    assembled.warnings.extend(unmatched.into_iter().map(vain));
+    let warnings: Vec<String> = unmatched.into_iter().map(vain).collect();
+    warn(&warnings);
+    assembled.warnings.extend(warnings);
     if kernel::modules::paths(&assembled.tree, version)?.len() < before {
         return index_modules(assembled, inputs);
     }

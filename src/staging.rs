@@ -76,31 +76,10 @@ impl Drop for Unfinished {
 fn remove(path: &Path) {
     // Whatever is gone already needs no removing.
     let _ = if path.is_dir() {
-        remove_large_files(path);
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
     };
-}
-
-/// Smaller files are removed sooner than a thread is there.
-const LARGE: u64 = 16 << 20;
-
-/// Removes the large files of `folder` side by side: the kernel takes its time to forget their pages.
-/// Not with the threads that build, which may be busy when a signal ends them.
-fn remove_large_files(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    std::thread::scope(|scope| {
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let is_large = |data: fs::Metadata| data.is_file() && data.len() >= LARGE;
-            if fs::symlink_metadata(&path).is_ok_and(is_large) {
-                // What fails here is for whoever removes the folder.
-                scope.spawn(move || fs::remove_file(path));
-            }
-        }
-    });
 }
 
 /// Removes everything unfinished; for the signal handler, just before the process exits.

@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::config::{self, Text};
 use super::{Finding, Subject};
 use crate::initrd;
-use crate::kernel::depmod::Modules as Listed;
 use crate::kernel::modules::directory;
 use crate::kernel::select::Entry;
 use crate::kernel::{ModuleNeeds, Needs, underscored};
@@ -36,15 +35,7 @@ impl Modules {
     }
 
     fn read(subject: &Subject<'_>) -> Result<Self> {
-        let list;
-        let listed = match subject.listed {
-            Some(listed) => listed,
-            None => {
-                list = Listed::of(subject.tree, subject.kernel_version)?;
-                &list
-            }
-        };
-        let needs = Needs::of(listed, subject.tree, subject.memo)?;
+        let needs = Needs::of(subject.modules, subject.tree, subject.memo)?;
         let names = needs.modules.iter().map(|module| module.name.clone());
         Ok(Self {
             by_name: names.zip(0..).collect(),
@@ -88,7 +79,7 @@ pub fn finding(
     what: &str,
     message: String,
 ) -> Option<Finding> {
-    let directory = directory(subject.kernel_version).ok()?;
+    let directory = directory(subject.modules.version()).ok()?;
     let path = directory.join(&module.path).ok()?;
     let node = subject.tree.get(&path)?;
     Some(Finding::new(rule, (&path, node), what, message))

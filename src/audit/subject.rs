@@ -1,7 +1,7 @@
 //! What is audited: a finished tree, and what is known about it.
 
 use super::Shared;
-use crate::kernel::depmod::Modules as Listed;
+use crate::kernel::depmod::Modules;
 use crate::profile::Profile;
 use crate::store::Memo;
 use crate::tree::policy::FACTORY;
@@ -18,10 +18,8 @@ pub struct Subject<'a> {
     pub profile: &'a Profile,
     /// Units of PID 1 that presets enabled.
     pub enabled_units: &'a [String],
-    /// `uname -r` of the image's kernel.
-    pub kernel_version: &'a str,
-    /// The kernel's modules in `tree`, where somebody has listed them.
-    pub listed: Option<&'a Listed>,
+    /// The modules in `tree` of the image's kernel.
+    pub modules: &'a Modules,
     /// What packages have outside `/usr` and `/etc`, which the image does not have.
     pub outside: &'a Tree,
     /// Where it is kept what files say about themselves.

@@ -1,6 +1,9 @@
 //! Small images for the tests of rules.
 
+use std::sync::OnceLock;
+
 use super::{Finding, Rule, Shared, Subject};
+use crate::kernel::depmod::Modules;
 use crate::profile::Profile;
 use crate::store::Forgetful;
 use crate::tree::{Content, Kind, Meta, Node, Origin, Tree, TreePath};
@@ -12,6 +15,7 @@ pub struct Image {
     pub profile: Profile,
     pub enabled_units: Vec<String>,
     pub outside: Tree,
+    modules: OnceLock<Modules>,
 }
 
 impl Image {
@@ -26,6 +30,7 @@ impl Image {
             profile,
             enabled_units: Vec::new(),
             outside: Tree::new(),
+            modules: OnceLock::new(),
         };
         for (path, text) in files {
             image = image.with(path, file(0o644, *text));
@@ -36,6 +41,7 @@ impl Image {
     /// The same with one more node.
     pub fn with(mut self, path: &str, node: Node) -> Self {
         self.tree.insert(TreePath::parse(path).unwrap(), node);
+        self.modules.take();
         self
     }
 
@@ -45,8 +51,9 @@ impl Image {
             tree: &self.tree,
             profile: &self.profile,
             enabled_units: &self.enabled_units,
-            kernel_version: "6.12.0-test",
-            listed: None,
+            modules: self
+                .modules
+                .get_or_init(|| Modules::of(&self.tree, "6.12.0-test").unwrap()),
             outside: &self.outside,
             memo: &Forgetful,
             shared: Shared::default(),

@@ -148,6 +148,7 @@ impl Store {
             if let Err(problem) = member.check(temp.path()) {
                 return Err(damaged(&format!("`{name}`: {problem}")).into());
             }
+            self.wrote(temp.file());
             match member {
                 Member::Download(_) => temp.persist(&to)?,
                 // One sync below is cheaper than one for each.
@@ -162,7 +163,6 @@ impl Store {
         let root = File::open(self.root())?;
         rustix::fs::syncfs(&root)
             .map_err(|error| environment("syncing", self.root(), &error.into()))?;
-        self.wrote(imported.new.bytes);
         Ok(imported)
     }
 }

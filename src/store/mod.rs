@@ -201,7 +201,7 @@ impl Store {
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut temp = self.temp()?;
         temp.write_all(bytes)?;
-        self.wrote(bytes.len() as u64);
+        self.wrote(temp.file());
         temp.persist(path)
     }
 
@@ -212,12 +212,13 @@ impl Store {
     pub(crate) fn adopt(&self, file: &File, from: &Path, sha256: &Sha256) -> Result<PathBuf> {
         let path = self.download_path(sha256);
         temp::sync_and_rename(file, from, &path)?;
-        self.wrote(file.metadata().map_or(0, |data| data.len()));
+        self.wrote(file);
         Ok(path)
     }
 
-    /// A file is new.
-    fn wrote(&self, bytes: u64) {
+    /// This file is new. Its blocks may not be counted yet.
+    fn wrote(&self, file: &File) {
+        let bytes = file.metadata().map_or(0, |data| data.len());
         let on_disk = bytes.max(1).next_multiple_of(BLOCK);
         self.inner.written.fetch_add(on_disk, Ordering::Relaxed);
     }

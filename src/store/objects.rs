@@ -150,7 +150,7 @@ impl Store {
             (kind, &name),
             &self.inner.damage,
         )?;
-        self.wrote(file.metadata().map_or(0, |data| data.len()));
+        self.wrote(&file);
         match sync {
             Sync::First => self.inner.keeper.give(temp, path, file),
             Sync::Later => temp.rename(&path)?,

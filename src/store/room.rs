@@ -168,7 +168,7 @@ impl Store {
             result.left.files -= 1;
             result.left.bytes -= item.bytes;
         }
-        tally::begin(self.root(), result.left.bytes);
+        tally::begin(self, result.left.bytes);
         Ok(result)
     }
 
@@ -187,7 +187,7 @@ impl Store {
             return;
         }
         // Counting thousands of files takes longer than some builds have left to do.
-        if tally::add(self.root(), written).is_some_and(|taken| taken <= limit) {
+        if tally::add(self, written).is_some_and(|taken| taken <= limit) {
             return;
         }
         match self.make_room(limit) {

@@ -22,7 +22,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
         let Some(module) = modules.get(&name) else {
             continue;
         };
-        let has = |file: &String| firmware::is_there(subject.tree, subject.kernel_version, file);
+        let has = |file: &String| firmware::is_there(subject.tree, subject.modules.version(), file);
         let Some(first) = module.firmware.first() else {
             continue;
         };

@@ -52,7 +52,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
 
 /// What `modules.dep` names.
 fn index(subject: &Subject<'_>) -> Result<Vec<Finding>> {
-    let at = directory(subject.kernel_version)?;
+    let at = directory(subject.modules.version())?;
     let Some(file) = config::text(subject, &format!("{at}/modules.dep"))? else {
         return Ok(Vec::new());
     };
@@ -73,7 +73,7 @@ fn index(subject: &Subject<'_>) -> Result<Vec<Finding>> {
 }
 
 fn aliases(subject: &Subject<'_>) -> Result<BTreeSet<String>> {
-    let at = directory(subject.kernel_version)?;
+    let at = directory(subject.modules.version())?;
     let mut out = BTreeSet::new();
     if let Some(file) = config::text(subject, &format!("{at}/modules.alias"))? {
         let lines = file
