@@ -73,7 +73,12 @@ impl Loaded {
     /// The line that limits the size of the image.
     #[must_use]
     pub fn line_of_budget(&self) -> Option<Line> {
-        Line::of("budget", self.tree.get("budget")?)
+        let node = self.tree.get("budget")?;
+        let limit = match self.profile.limit()?.1 {
+            Some(index) => node.items().get(index)?.get("limit")?,
+            None => node,
+        };
+        Line::of("budget", limit)
     }
 
     /// The entry `index` of `allow`, and whether a file of the user has it rather than a built-in profile.

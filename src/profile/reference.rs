@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::board::table::BOARD;
 use super::checks::bytes_shown;
 use super::load::parse_bytes;
-use super::table::{Field, PROFILE, Record, Shape};
+use super::table::{BUDGET, Field, PROFILE, Record, Shape};
 
 const INTRODUCTION: &str = "\
 # The profile
@@ -124,6 +124,7 @@ fn section(path: &str, record: &'static Record, defaults: &Json, out: &mut Strin
         match &field.shape {
             Shape::Record(record) => section(&full, record, inner, out),
             Shape::Board => section(&full, &BOARD, inner, out),
+            Shape::Budgets => section(&format!("{full}[]"), &BUDGET, &Json::Null, out),
             Shape::List(Shape::Record(record)) => {
                 let entry = inner.get(0).unwrap_or(&Json::Null);
                 section(&format!("{full}[]"), record, entry, out);
@@ -152,7 +153,7 @@ fn default(field: &Field, record: &Record, path: &str, defaults: &Json) -> Strin
         (Shape::List(Shape::Record(_)), _) => "`[]`".into(),
         (_, None | Some(Json::Null)) => String::new(),
         (
-            Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize | Shape::Budget,
+            Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize,
             Some(Json::Number(number)),
         ) => {
             format!(

@@ -71,7 +71,7 @@ pub struct Profile {
     pub sign: SignTime,
     /// The most bytes that `usr.erofs` and the UKI may have together.
     #[serde(default)]
-    pub budget: Option<ByteSize>,
+    pub budget: Option<Budget>,
     /// Findings of the audit that are as they should be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Allow>,
@@ -432,6 +432,49 @@ pub struct Units {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
+
+/// The most bytes that an image may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Budget {
+    /// Whatever it is made for.
+    Any(ByteSize),
+    /// By what it is made for: each limit that is for the image counts.
+    Each(Vec<Limit>),
+}
+
+/// The most bytes that some images may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// The most bytes.
+    pub limit: ByteSize,
+    /// Only for images that are optimised for this; absent: for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimize: Option<Optimize>,
+    /// Only for images for this architecture; absent: for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
+}
+
+impl Profile {
+    /// The most bytes that `usr.erofs` and the UKI may have together, and where in the list of limits that
+    /// is said.
+    #[must_use]
+    pub fn limit(&self) -> Option<(u64, Option<usize>)> {
+        match self.budget.as_ref()? {
+            Budget::Any(limit) => Some((limit.0, None)),
+            Budget::Each(limits) => {
+                let ours = limits.iter().enumerate().filter(|(_, limit)| {
+                    limit.optimize.is_none_or(|word| word == self.optimize)
+                        && limit.arch.is_none_or(|arch| arch == self.arch)
+                });
+                ours.map(|(index, limit)| (limit.limit.0, Some(index)))
+                    .min()
+            }
+        }
+    }
+}
 
 /// Size of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

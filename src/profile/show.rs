@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::board::table::BOARD;
 use super::checks::bytes_shown;
 use super::load::{Loaded, ROOT_SHAPE};
-use super::table::Shape;
+use super::table::{BUDGET, Shape};
 use super::yaml::{Node, Value};
 use crate::digest::Sha256;
 
@@ -122,6 +122,7 @@ fn child_shape(shape: &'static Shape, key: &str) -> Option<&'static Shape> {
     match shape {
         Shape::Record(record) => record.field(key).map(|field| &field.shape),
         Shape::Board => BOARD.field(key).map(|field| &field.shape),
+        Shape::Budgets => BUDGET.field(key).map(|field| &field.shape),
         Shape::TextMap { .. } => Some(&TEXT),
         _ => None,
     }
@@ -138,7 +139,12 @@ fn scalar(json: &Json, shape: &Shape) -> String {
     match (json, shape) {
         (
             Json::Number(n),
-            Shape::Size | Shape::SizeOrZero | Shape::DiskSize | Shape::ChunkSize | Shape::Budget,
+            Shape::Size
+            | Shape::SizeOrZero
+            | Shape::DiskSize
+            | Shape::ChunkSize
+            | Shape::Budget
+            | Shape::Budgets,
         ) => n.as_u64().map_or_else(|| n.to_string(), bytes_shown),
         (Json::String(text), _) => quoted(text),
         (Json::Array(_), _) => "[]".into(),
@@ -222,6 +228,7 @@ fn walk(
         Json::Array(items) => {
             let shape = match shape {
                 Shape::List(of) => of,
+                Shape::Budgets => shape,
                 _ => &TEXT,
             };
             for (index, value) in items.iter().enumerate() {
@@ -273,6 +280,7 @@ fn write(
         Json::Array(items) => {
             let shape = match shape {
                 Shape::List(of) => of,
+                Shape::Budgets => shape,
                 _ => &TEXT,
             };
             for (index, value) in items.iter().enumerate() {

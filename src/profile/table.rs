@@ -49,6 +49,8 @@ pub enum Shape {
     DiskSize,
     /// A limit for the size of an image: also in powers of 1000.
     Budget,
+    /// One such limit, or a list of limits for some images each.
+    Budgets,
     /// A chunk's size: a power of two from 4 KiB to 1 MiB.
     ChunkSize,
     /// One of some words.
@@ -88,6 +90,7 @@ impl Shape {
             Self::SizeOrZero => "size in whole MiB, or 0".into(),
             Self::DiskSize => "size in whole MiB, or `auto`".into(),
             Self::Budget => "size, also in `MB`".into(),
+            Self::Budgets => "size, also in `MB`, or list of mappings".into(),
             Self::ChunkSize => "size: a power of two, 4 KiB to 1 MiB".into(),
             Self::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|w| format!("`{w}`")).collect();
@@ -238,16 +241,36 @@ pub static PROFILE: Record = Record {
         ),
         field(
             "budget",
-            Shape::Budget,
+            Shape::Budgets,
             "The most that `usr.erofs` and the file of the UKI may have together; what partitions have \
              beyond them does not count, nor does the hash tree. An image that exceeds it is not built. \
-             `MB` is 1000000 bytes. Absent: no limit. Not inherited. See [sizes](sizes.md).",
+             `MB` is 1000000 bytes. In a list, each limit is for images of its `optimize` and `arch`. \
+             Absent: no limit. Not inherited. See [sizes](sizes.md).",
         ),
         field(
             "allow",
             Shape::List(&Shape::Record(&ALLOW)),
             "Findings of the audit that are as they should be, each with the reason. Any other one \
              ends the build. See [the audit](audit.md).",
+        ),
+    ],
+};
+
+/// An entry of a list of limits.
+pub(super) static BUDGET: Record = Record {
+    identity: None,
+    required: &["limit"],
+    fields: &[
+        field("limit", Shape::Budget, "The limit."),
+        field(
+            "optimize",
+            Shape::Choice(&["speed", "balanced", "size"]),
+            "Only with this word. Absent: with any.",
+        ),
+        field(
+            "arch",
+            Shape::Choice(&["x86_64", "arm64"]),
+            "Only for this architecture. Absent: for any.",
         ),
     ],
 };

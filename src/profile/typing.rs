@@ -4,12 +4,13 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::board::table::BOARD;
 use super::source::Problem;
-use super::table::{PROFILE, Record, Shape};
+use super::table::{BUDGET, PROFILE, Record, Shape};
 use super::yaml::{Entry, Node, Value};
 use super::{board, checks};
 use crate::words::nearest;
 
 static BOARD_SHAPE: &Shape = &Shape::Record(&BOARD);
+static BUDGETS_SHAPE: &Shape = &Shape::List(&Shape::Record(&BUDGET));
 
 /// Holds one layer against the table: known keys, right types, possible values. Nothing is required
 /// of a layer as a whole, but entries of lists are complete.
@@ -265,6 +266,9 @@ fn check(node: &Node, shape: &'static Shape, path: &str, problems: &mut Vec<Prob
             _ => check_text(node, checks::path, path, problems),
         },
         Shape::Board => board::load::check(node, problems),
+        Shape::Budgets if matches!(node.value, Value::List(_)) => {
+            check(node, BUDGETS_SHAPE, path, problems);
+        }
         // What is left of it where the mapping around it was no board.
         Shape::BoardProfile => {}
         _ if matches!(node.value, Value::Null) => {}
@@ -348,7 +352,7 @@ fn scalar(node: &Node, shape: &'static Shape, path: &str) -> Result<Json, Box<Pr
         Shape::SizeOrZero => size(text).map_err(|e| bad(&format!("0, or {e}"))),
         Shape::DiskSize if text == "auto" => Ok(Json::String(text.clone())),
         Shape::DiskSize => size(text).map_err(|e| bad(&format!("`auto`, or {e}"))),
-        Shape::Budget => checks::budget(text)
+        Shape::Budget | Shape::Budgets => checks::budget(text)
             .map(|bytes| Json::Number(bytes.into()))
             .map_err(|e| bad(&e)),
         Shape::ChunkSize => {
@@ -414,6 +418,7 @@ pub fn to_json(node: &Node, shape: &'static Shape) -> Result<Json, Box<Problem>>
             _ => Json::Null,
         },
         Shape::BoardProfile => Json::Null,
+        Shape::Budgets if matches!(node.value, Value::List(_)) => to_json(node, BUDGETS_SHAPE)?,
         Shape::List(of) => Json::Array(
             node.items()
                 .iter()

@@ -9,6 +9,8 @@ mod arm64;
 mod container;
 mod health;
 mod raspberry_pi;
+mod removals;
+mod script_only;
 mod slots;
 mod trust;
 mod updates;

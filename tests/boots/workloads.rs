@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{build, good, hullwright, tool};
-use crate::{assert_healthy, console_log, container, field, guest, slots, state};
+use crate::{assert_healthy, console_log, container, field, guest, script_only, slots, state};
 
 /// Writes a profile that extends `base`, with the test's container image, `files` in its overlay and
 /// `more` keys.
@@ -146,7 +146,12 @@ echo "boots=$(journalctl --list-boots --no-pager | grep -cE '^ *-?[0-9]')"
 for tool in curl ping nano rsync; do "$tool" --version >/dev/null 2>&1 || ping -V >/dev/null && echo "has_$tool=yes"; done
 echo "runtimes=$(ls /usr/bin/ctr /usr/bin/podman /usr/bin/docker 2>/dev/null | wc -l)"
 "#;
-    let output = first_boot(state, &path, script);
+    let output = first_boot(
+        state,
+        &path,
+        &format!("{script}\n{}", script_only::script()),
+    );
+    script_only::assert_done(&output);
     assert_eq!(field(&output, "table"), "table inet filter", "{output}");
     assert_eq!(field(&output, "journal"), "1", "{output}");
     for tool in ["curl", "ping", "nano", "rsync"] {
@@ -248,7 +253,8 @@ fn minimal_runs_containers_without_a_shell_and_keeps_count_of_its_boots() {
         ],
         "root: {overlay: [files], units: {enable: [once.service, lasting.service]}}\n\
          health: {units: [once.service, lasting.service]}\n\
-         kernel: {cmdline: [systemd.journald.forward_to_console=1]}",
+         kernel: {cmdline: [systemd.journald.forward_to_console=1]}\n\
+         budget: 85 MB",
     );
     let out = state.join("out");
     build(state, profile, &out, &["--allow-expired"]);
@@ -269,6 +275,11 @@ fn minimal_runs_containers_without_a_shell_and_keeps_count_of_its_boots() {
     let finished = "hullwright-boot-good.serv";
     let finished = format!("Finished \u{1b}[0;1;39m{finished}");
     let console = boot_until(state, &disk, &finished);
+    for line in console.lines() {
+        if line.contains("multi-user.target") || line.contains("Startup finished") {
+            println!("{line}");
+        }
+    }
     assert!(console.contains("HELLO-FROM-CONTAINER"), "{console}");
     assert_eq!(on_esp(&disk, "::EFI/Linux"), ["minimal_1.0.0.efi"]);
     assert_eq!(on_esp(&disk, "::hullwright/attempts"), [""; 0]);

@@ -670,7 +670,8 @@ fn only_a_trial_is_rebooted_and_its_reason_is_kept() {
             ),
             (
                 "deadline",
-                "reason=boot deadline: not complete 31 s after the start; still running: slow.service",
+                "reason=boot deadline: not complete 31 s after the start; still running: slow.service; \
+                 health check: failed units: a.service",
             ),
         ] {
             let node = Node::new("2.0");

@@ -288,10 +288,10 @@ fn releases_that_do_not_fit_are_refused_with_the_numbers() {
             .args(["-r", "site", "fit"])
             .current_dir(project.dir.path()),
     );
-    // 40 MiB that no codec makes smaller.
+    // 48 MiB that no codec makes smaller.
     let overlay = project.path("more/usr/lib/more");
     fs::create_dir_all(overlay.parent().unwrap()).unwrap();
-    let mut noise = fs::File::open("/dev/urandom").unwrap().take(40 << 20);
+    let mut noise = fs::File::open("/dev/urandom").unwrap().take(48 << 20);
     std::io::copy(&mut noise, &mut fs::File::create(&overlay).unwrap()).unwrap();
     let later = (now().seconds() + 1000).to_string();
     let stamp = ["--stamp", &later];

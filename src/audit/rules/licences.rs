@@ -31,21 +31,17 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
             .is_some_and(|(_, node)| node.content().is_some_and(|content| !content.is_empty()));
         if !is_there {
             let message = format!("is of {name}, whose licence `{text}` the image does not have");
-            let hint = match other_package(subject, name) {
-                Some(other) => format!(
-                    "it is in the package {other}: lock the profile anew, which takes it, or add it to \
-                     packages.include"
-                ),
-                None => format!("keep it: add \"!{text}\" to root.prune"),
-            };
+            let hint = elsewhere(subject, name)
+                .unwrap_or_else(|| format!("keep it: add \"!{text}\" to root.prune"));
             found.push(Finding::new(RULE.name, first, "copyright", message).hint(hint));
         }
     }
     Ok(found)
 }
 
-/// The package whose documentation is that of `package`, too, by way of a link that leads nowhere.
-fn other_package(subject: &Subject<'_>, package: &str) -> Option<String> {
+/// What to do where the documentation of `package` is that of another one, by way of a link that leads
+/// nowhere.
+pub(super) fn elsewhere(subject: &Subject<'_>, package: &str) -> Option<String> {
     let text = format!("/usr/share/doc/{package}");
     if subject.find(&text).is_some() {
         return None;
@@ -53,7 +49,11 @@ fn other_package(subject: &Subject<'_>, package: &str) -> Option<String> {
     match &subject.tree.get(&TreePath::parse(&text).ok()?)?.kind {
         Kind::Symlink(target) => {
             let target = String::from_utf8_lossy(target);
-            Some(target.rsplit('/').next()?.to_owned())
+            let other = target.rsplit('/').next()?;
+            Some(format!(
+                "it is in the package {other}: lock the profile anew, which takes it, or add it to \
+                 packages.include"
+            ))
         }
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Rule;
+use super::{Rule, licences};
 use crate::audit::{Finding, Subject};
 use crate::tree::Kind;
 
@@ -24,12 +24,19 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
         let at = Subject::at_run_time(path);
         let target = String::from_utf8_lossy(target);
         if subject.find(&at).is_none() && !made_later(&at, &target) {
-            found.push(Finding::new(
+            let finding = Finding::new(
                 RULE.name,
                 (path, node),
                 target.clone(),
                 format!("is a link to `{target}`, which the image does not have"),
-            ));
+            );
+            let elsewhere = at
+                .strip_prefix("/usr/share/doc/")
+                .and_then(|package| licences::elsewhere(subject, package));
+            found.push(match elsewhere {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            });
         }
     }
     Ok(found)
@@ -65,5 +72,21 @@ mod tests {
             .with("usr/lib/mtab", link("../../proc/self/mounts"))
             .with("usr/bin/gone", link("/usr/bin/bash"));
         assert_eq!(image.findings(&RULE), ["/usr/bin/gone: /usr/bin/bash"]);
+    }
+
+    #[test]
+    fn documentation_of_another_package_comes_with_a_new_lock() {
+        let image = Image::new(&[]).with("usr/share/doc/libone1", link("one-base"));
+        let found = check(&image.subject()).unwrap();
+        let hints: Vec<&str> = found
+            .iter()
+            .flat_map(|finding| &finding.hints)
+            .map(|hint| &**hint)
+            .collect();
+        assert_eq!(found.len(), 1);
+        assert!(
+            hints[0].contains("the package one-base: lock the profile anew"),
+            "{hints:?}"
+        );
     }
 }

@@ -83,6 +83,29 @@ fn every_built_in_profile_is_valid() {
 }
 
 #[test]
+fn the_readme_has_the_budgets_of_the_profiles() {
+    let rows: Vec<(&str, u64)> = include_str!("../../../README.md")
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("| `")?.split_once('`')?;
+            let megabytes = rest.strip_suffix(" MB |")?.rsplit("| ").next()?;
+            Some((name, megabytes.parse().unwrap()))
+        })
+        .collect();
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    for (reference, megabytes) in rows {
+        let overrides = ["os.version=1", "optimize=size", "arch=x86_64"].map(str::to_owned);
+        let request = LoadRequest {
+            reference,
+            sets: &overrides,
+            ..LoadRequest::default()
+        };
+        let limit = load(&request).unwrap().profile.limit().unwrap().0;
+        assert_eq!(limit, megabytes * 1_000_000, "{reference}");
+    }
+}
+
+#[test]
 fn qemu_is_for_development_and_container_host_is_not() {
     let request = LoadRequest {
         reference: "qemu",
@@ -528,7 +551,7 @@ fn parts_and_the_lines_that_ask_for_something_are_found_in_what_is_merged() {
         ),
     ]);
     let base = folder.load("base.yaml", &[]).unwrap();
-    assert_eq!(base.profile.budget, Some(schema::ByteSize(90_000_000)));
+    assert_eq!(base.profile.limit(), Some((90_000_000, None)));
     let own = folder.load("own.yaml", &[]).unwrap();
     let parts = &own.profile.root.parts;
     assert_eq!(parts.drop, ["man", "docs", "info"]);
@@ -561,6 +584,26 @@ fn parts_and_the_lines_that_ask_for_something_are_found_in_what_is_merged() {
         "root.prune /usr/games/** base.yaml:7"
     );
     assert_eq!(place(base.line_of_budget()), "budget 90 MB base.yaml:8");
+    let list =
+        "budget=[{limit: 80 MB, optimize: size}, {limit: 1 GiB, arch: x86_64}, {limit: 2 GiB}]";
+    for (optimize, arch, limit) in [
+        ("size", "x86_64", 80_000_000),
+        ("balanced", "x86_64", 1 << 30),
+        ("balanced", "arm64", 2 << 30),
+    ] {
+        let (optimize, arch) = (format!("optimize={optimize}"), format!("arch={arch}"));
+        let loaded = folder.load("base.yaml", &[list, &optimize, &arch]).unwrap();
+        assert_eq!(loaded.profile.limit().unwrap().0, limit);
+    }
+    let loaded = folder.load("base.yaml", &[list, "optimize=size"]).unwrap();
+    assert_eq!(loaded.line_of_budget().unwrap().value, "80 MB");
+    let shown = loaded.merged_yaml(false);
+    let lines = "budget:\n  - limit: 78125 KiB\n    optimize: size\n  - limit: 1 GiB\n";
+    assert!(shown.contains(lines), "{shown}");
+    let wrong = folder.error("own.yaml", &["budget=[{optimize: size}]"]);
+    assert!(wrong.contains("`budget[0]` has no `limit`"), "{wrong}");
+    let wrong = folder.error("own.yaml", &["budget={size: 80 MB}"]);
+    assert!(wrong.contains("expected size"), "{wrong}");
     let wrong = folder.error("own.yaml", &["root.parts.drop=mann"]);
     assert!(wrong.contains("expected `man`, or one of"), "{wrong}");
 }

@@ -4,7 +4,7 @@
 mod failures;
 mod fleet;
 mod node;
-mod power;
+pub mod power;
 mod server;
 mod story;
 mod uboot;

@@ -11,12 +11,14 @@ use super::measure::{self, Run, Sample};
 use super::setup::{self, make_dir, write_file};
 use crate::dist;
 
-/// The profile: the development image for this machine's architecture, and a file whose change is the
-/// one-line change.
+/// The profile: the development image for this machine's architecture with all modules, as mkosi's image
+/// has them, and a file whose change is the one-line change.
 const PROFILE: &str = "\
 name: bench
 extends: qemu
 arch: {arch}
+kernel:
+  modules: all
 root:
   overlay:
     - files

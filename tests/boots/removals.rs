@@ -1,0 +1,262 @@
+//! An image without any one of its files, booted with its workload: what makes it fail, the audit has named.
+//!
+//! The files are drawn with a fixed seed from all of `/usr`, and removed by `root.prune`. What the audit
+//! says about it is let pass by `allow`, so that the image is built and shows what is broken.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::support::{build, exhaustive, good, hullwright, shipped, shown};
+use crate::updates::power::{Chance, seed};
+use crate::{console_log, container, state};
+
+/// How many images boot.
+const MANY: usize = 40;
+
+/// Of a hundred removals after which boot or workload fails so many are named.
+const NAMED: usize = 95;
+
+/// Guests at a time.
+const GUESTS: usize = 2;
+
+/// Seconds for a boot and its workload. One that panics starts again until then.
+const LIMIT: &str = "420";
+
+/// What a container host is for; the first thing that fails is on the last line, and is the status.
+const WORKLOAD: &str = concat!(
+    state!(),
+    r#"
+check() { echo "checks: $*"; "$@" >/dev/null 2>&1 || { "$@"; echo "failed: $*"; exit 1; }; }
+container() {
+    ctr image import /run/image.tar && ctr run --rm localhost/busybox:test c1 /bin/sh -c 'echo HELLO; id -u'
+}
+serves() { ssh-keyscan -T 30 127.0.0.1 2>/dev/null | grep -q ssh-ed25519; }
+running() { [ "$(systemctl is-system-running --wait)" = running ]; }
+blessed() {
+    for i in $(seq 90); do ls "$(bootctl -p)"/EFI/Linux | grep -q "_$IMAGE_VERSION.efi" && return; sleep 1; done
+    return 1
+}
+cat > /run/image.tar
+check running
+check container
+check networkctl status
+check resolvectl query localhost
+check nft list ruleset
+check serves
+check journalctl -b -n 1
+check blessed
+echo "workload=good"
+"#
+);
+
+/// What the profile says when a file is gone and every finding is let pass.
+fn profile(dir: &Path, path: &str, allow: &[Value]) {
+    let mut glob = String::new();
+    for c in path.chars() {
+        if "*?[\\".contains(c) {
+            glob.push('\\');
+        }
+        glob.push(c);
+    }
+    let profile = json!({
+        "name": "removal",
+        "extends": "qemu",
+        "root": {"prune": [glob]},
+        "allow": allow,
+    });
+    fs::write(dir.join("removal.yaml"), profile.to_string()).unwrap();
+}
+
+/// The audit's events about the profile in `dir`, and how it ended.
+fn audit(dir: &Path) -> (Option<i32>, Vec<Value>) {
+    let mut audit = shipped(dir);
+    let output = audit
+        .args(["audit", "./removal.yaml", "--json"])
+        .output()
+        .unwrap();
+    let events = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    (output.status.code(), events)
+}
+
+/// Regular files and links of `/usr` of an image.
+fn files(out: &Path) -> BTreeSet<String> {
+    let list = good(
+        hullwright(out)
+            .arg("inspect")
+            .arg(out)
+            .args(["ls", "-r", "/usr"]),
+    );
+    list.lines()
+        .filter(|line| !line.starts_with('d'))
+        .filter_map(|line| Some(line[line.find("/usr/")?..].split(" -> ").next()?.to_owned()))
+        .collect()
+}
+
+/// What became of an image without a file.
+struct Fate {
+    path: String,
+    /// What was said about it, in a word each.
+    named: Vec<String>,
+    /// What failed; absent: nothing did.
+    failed: Option<String>,
+}
+
+/// Removes `path`, and boots. `None`: nothing removes that file, as hullwright itself makes it.
+fn without(dir: &Path, path: &str, image: &[u8]) -> Option<Fate> {
+    profile(dir, path, &[]);
+    let (status, events) = audit(dir);
+    let findings: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "finding")
+        .collect();
+    let mut named: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("{}: {}", finding["path"].as_str().unwrap(), finding["what"]))
+        .collect();
+    if status != Some(0) && findings.is_empty() {
+        // The profile, or what makes the tree, asks for the file: there is no image to boot.
+        let said = events.last().unwrap()["message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            said.contains(path.rsplit('/').next().unwrap()),
+            "{path}: {said}"
+        );
+        named.push(said);
+        return Some(Fate {
+            path: path.to_owned(),
+            named,
+            failed: Some("not built".to_owned()),
+        });
+    }
+    let allow: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let mut entry = finding["allow"].clone();
+            entry["reason"] = "drawn by the test".into();
+            entry
+        })
+        .collect();
+    profile(dir, path, &allow);
+    let out = dir.join("out");
+    build(dir, "./removal.yaml", &out, &[]);
+    if files(&out).contains(path) {
+        return None;
+    }
+    let disk = out.join("disk.raw");
+    let mut child = hullwright(dir)
+        .args(["run", "--persist", "--timeout", LIMIT, "--console"])
+        .arg(console_log(&disk))
+        .args(["--exec", WORKLOAD])
+        .arg(&disk)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let bytes = image.to_vec();
+    let feeder = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &bytes));
+    let output = child.wait_with_output().unwrap();
+    let _ = feeder.join();
+    let text = shown(&output);
+    let failed = (!text.contains("workload=good")).then(|| {
+        let last = text.lines().rfind(|line| line.starts_with("failed: "));
+        last.map_or_else(
+            || format!("no answer, {}", output.status),
+            |line| line.to_owned(),
+        )
+    });
+    Some(Fate {
+        path: path.to_owned(),
+        named,
+        failed,
+    })
+}
+
+#[test]
+fn what_makes_a_boot_fail_was_named() {
+    if !exhaustive() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    fs::create_dir(&whole).unwrap();
+    profile(&whole, "/usr/no/such/file", &[]);
+    let out = whole.join("out");
+    build(&whole, "./removal.yaml", &out, &[]);
+    let image = container::oci_image("amd64");
+    let left = Mutex::new((
+        files(&out).into_iter().collect::<Vec<_>>(),
+        Chance(seed()),
+        0,
+    ));
+    let fates = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for worker in 0..GUESTS {
+            let dir = dir.path().join(format!("{worker}"));
+            fs::create_dir(&dir).unwrap();
+            fs::copy(
+                whole.join("removal.x86_64.lock"),
+                dir.join("removal.x86_64.lock"),
+            )
+            .unwrap();
+            let (left, fates, image) = (&left, &fates, &image);
+            scope.spawn(move || {
+                loop {
+                    let path = {
+                        let (files, chance, drawn) = &mut *left.lock().unwrap();
+                        if *drawn == MANY {
+                            break;
+                        }
+                        *drawn += 1;
+                        let at = chance.below(files.len() as u64) as usize;
+                        files.swap_remove(at)
+                    };
+                    match without(&dir, &path, image) {
+                        Some(fate) => {
+                            println!(
+                                "{path}: {}; named: {:?}",
+                                fate.failed.as_deref().unwrap_or("good"),
+                                fate.named
+                            );
+                            fates.lock().unwrap().push(fate);
+                        }
+                        None => left.lock().unwrap().2 -= 1,
+                    }
+                }
+            });
+        }
+    });
+    let fates = fates.into_inner().unwrap();
+    let failed: Vec<&Fate> = fates.iter().filter(|fate| fate.failed.is_some()).collect();
+    let missed: Vec<String> = failed
+        .iter()
+        .filter(|fate| fate.named.is_empty())
+        .map(|fate| {
+            format!(
+                "{}: {}",
+                fate.path,
+                fate.failed.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    println!(
+        "{} booted, {} failed, of which {} were named; missed: {missed:#?}",
+        fates.len(),
+        failed.len(),
+        failed.len() - missed.len()
+    );
+    assert!(
+        (failed.len() - missed.len()) * 100 >= NAMED * failed.len(),
+        "{missed:#?}"
+    );
+}
