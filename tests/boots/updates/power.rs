@@ -28,7 +28,7 @@ fn a_node_survives_power_cuts_at_any_moment_of_an_update() {
     let seed = seed();
     eprintln!("HULLWRIGHT_SEED={seed}");
     let mut chance = Chance(seed);
-    let cuts = if exhaustive() { 20 } else { 3 };
+    let cuts = if exhaustive() { 20 } else { 5 };
     let fleet = Fleet::new("power");
     fleet.cut("1.0.0", &[]);
     let mut node = Node::install(&fleet.state, &fleet.keys, &fleet.image("1.0.0"), "node");
