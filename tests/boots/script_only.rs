@@ -33,8 +33,8 @@ const DONE: &[Done] = &[
     },
     Done {
         packages: &["ucf"],
-        shown_by: "findmnt -no FSTYPE /etc | grep overlay && echo '# mine' >> /etc/nanorc && \
-                   grep mine /etc/nanorc && ! grep mine /usr/share/factory/etc/nanorc",
+        shown_by: "findmnt -no FSTYPE /etc | grep overlay && echo '# edited here' >> /etc/nanorc && \
+                   grep 'edited here' /etc/nanorc && ! grep 'edited here' /usr/share/factory/etc/nanorc",
     },
     Done {
         packages: &["sensible-utils"],
