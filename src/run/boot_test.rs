@@ -36,6 +36,9 @@ impl Verdict {
     }
 }
 
+/// Longer than systemd itself waits: 90 s for a service, and twice 90 s for processes that are left.
+const POWER_OFF: Duration = Duration::from_secs(300);
+
 /// Console lines that a good boot shows, in their order.
 const MARKERS: &[(&str, &str)] = &[
     ("the kernel starts", "Linux version "),
@@ -110,7 +113,7 @@ pub fn boot_test(image: &Path, esp: u64, settings: &Settings) -> Result<Verdict>
             break;
         }
     }
-    let off = blessed_after.is_some() && machine.power_down(Duration::from_secs(180))?;
+    let off = blessed_after.is_some() && machine.power_down(POWER_OFF)?;
     let off_after = begun.elapsed();
     machine.stop();
     let console = read_console(&log)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{build, good, hullwright, tool};
+use crate::support::{build, good, hullwright, shown, tool};
 use crate::{assert_healthy, console_log, container, field, guest, script_only, slots, state};
 
 /// Writes a profile that extends `base`, with the test's container image, `files` in its overlay and
@@ -269,7 +269,17 @@ fn minimal_runs_containers_without_a_shell_and_keeps_count_of_its_boots() {
             .any(|line| line.ends_with(&format!("bin/{program}")));
         assert!(!there, "{program} in\n{names}");
     }
-    good(hullwright(state).arg("test").arg(&out));
+    let log = state.join("test.log");
+    let mut test = hullwright(state);
+    let output = test
+        .args(["test", "--console"])
+        .arg(&log)
+        .arg(&out)
+        .output()
+        .unwrap();
+    let console = fs::read(&log).unwrap_or_default();
+    let console = String::from_utf8_lossy(&console);
+    assert!(output.status.success(), "{console}\n{}", shown(&output));
 
     let disk = out.join("disk.raw");
     let finished = "hullwright-boot-good.serv";
