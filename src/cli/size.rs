@@ -71,7 +71,7 @@ impl Size {
             tree::uki(&sizes),
             tree::verity(&sizes),
         ];
-        let limit = self.budget.or(profile.limit().map(|(bytes, _)| bytes));
+        let limit = self.budget.or(profile.limit());
         if let Some(path) = &self.html {
             let title = format!("{} for {}", look.loaded.stem, profile.arch);
             fs::write(path, html::page(&title, &sizes, &lines)?)

@@ -74,7 +74,7 @@ impl Loaded {
     #[must_use]
     pub fn line_of_budget(&self) -> Option<Line> {
         let node = self.tree.get("budget")?;
-        let limit = match self.profile.limit()?.1 {
+        let limit = match self.profile.limit_at()?.1 {
             Some(index) => node.items().get(index)?.get("limit")?,
             None => node,
         };

@@ -458,10 +458,14 @@ pub struct Limit {
 }
 
 impl Profile {
-    /// The most bytes that `usr.erofs` and the UKI may have together, and where in the list of limits that
-    /// is said.
+    /// The most bytes that `usr.erofs` and the UKI may have together.
     #[must_use]
-    pub fn limit(&self) -> Option<(u64, Option<usize>)> {
+    pub fn limit(&self) -> Option<u64> {
+        Some(self.limit_at()?.0)
+    }
+
+    /// [`Self::limit`], and where in the list of limits it is.
+    pub(super) fn limit_at(&self) -> Option<(u64, Option<usize>)> {
         match self.budget.as_ref()? {
             Budget::Any(limit) => Some((limit.0, None)),
             Budget::Each(limits) => {

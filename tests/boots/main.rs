@@ -30,8 +30,22 @@ fn guest(state: &Path, disk: &Path, script: &str, input: &[u8]) -> String {
 
 /// [`guest`] on a machine that `run` has further `arguments` for.
 fn guest_with(state: &Path, disk: &Path, arguments: &[&str], script: &str, input: &[u8]) -> String {
+    let arguments = [&["--timeout", "1500"], arguments].concat();
+    let output = ask_guest(state, disk, &arguments, script, input);
+    assert!(output.status.success(), "{script}\n{}", shown(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// As [`guest_with`], with a time limit among the `arguments`, and however it ends.
+fn ask_guest(
+    state: &Path,
+    disk: &Path,
+    arguments: &[&str],
+    script: &str,
+    input: &[u8],
+) -> std::process::Output {
     let mut child = hullwright(state)
-        .args(["run", "--persist", "--timeout", "1500", "--console"])
+        .args(["run", "--persist", "--console"])
         .arg(console_log(disk))
         .args(arguments)
         .arg("--exec")
@@ -48,8 +62,7 @@ fn guest_with(state: &Path, disk: &Path, arguments: &[&str], script: &str, input
     let output = child.wait_with_output().unwrap();
     // A guest that failed before it read anything has closed the pipe.
     let _ = feeder.join();
-    assert!(output.status.success(), "{script}\n{}", shown(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    output
 }
 
 fn console_log(disk: &Path) -> PathBuf {

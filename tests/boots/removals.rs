@@ -10,9 +10,9 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::support::{build, exhaustive, good, hullwright, shipped, shown};
+use crate::support::{build, exhaustive, good, hullwright, literal, shipped, shown};
 use crate::updates::power::{Chance, seed};
-use crate::{console_log, container, state};
+use crate::{ask_guest, container, state};
 
 /// How many images boot.
 const MANY: usize = 40;
@@ -55,17 +55,10 @@ echo "workload=good"
 
 /// What the profile says when a file is gone and every finding is let pass.
 fn profile(dir: &Path, path: &str, allow: &[Value]) {
-    let mut glob = String::new();
-    for c in path.chars() {
-        if "*?[\\".contains(c) {
-            glob.push('\\');
-        }
-        glob.push(c);
-    }
     let profile = json!({
         "name": "removal",
         "extends": "qemu",
-        "root": {"prune": [glob]},
+        "root": {"prune": [literal(path)]},
         "allow": allow,
     });
     fs::write(dir.join("removal.yaml"), profile.to_string()).unwrap();
@@ -152,28 +145,11 @@ fn without(dir: &Path, path: &str, image: &[u8]) -> Option<Fate> {
         return None;
     }
     let disk = out.join("disk.raw");
-    let mut child = hullwright(dir)
-        .args(["run", "--persist", "--timeout", LIMIT, "--console"])
-        .arg(console_log(&disk))
-        .args(["--exec", WORKLOAD])
-        .arg(&disk)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let bytes = image.to_vec();
-    let feeder = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &bytes));
-    let output = child.wait_with_output().unwrap();
-    let _ = feeder.join();
+    let output = ask_guest(dir, &disk, &["--timeout", LIMIT], WORKLOAD, image);
     let text = shown(&output);
     let failed = (!text.contains("workload=good")).then(|| {
         let last = text.lines().rfind(|line| line.starts_with("failed: "));
-        last.map_or_else(
-            || format!("no answer, {}", output.status),
-            |line| line.to_owned(),
-        )
+        last.map_or_else(|| format!("no answer, {}", output.status), str::to_owned)
     });
     Some(Fate {
         path: path.to_owned(),

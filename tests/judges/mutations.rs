@@ -10,7 +10,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, fixture, timed};
-use crate::support::{exhaustive, shipped, shown};
+use crate::support::{exhaustive, literal, shipped, shown};
 use crate::uses::{Users, uses};
 
 /// How many images without a file are audited in every run, and when the long loops are asked for.
@@ -56,14 +56,7 @@ fn audit(of: &Fixture, dir: &Path, prune: &[&str]) -> (Output, Vec<Value>) {
 
 /// Removes the file at `path`.
 fn without(of: &Fixture, dir: &Path, path: &str, users: &Users) -> Fate {
-    let mut glob = String::new();
-    for c in path.chars() {
-        if "*?[\\".contains(c) {
-            glob.push('\\');
-        }
-        glob.push(c);
-    }
-    let (output, events) = audit(of, dir, &[&glob]);
+    let (output, events) = audit(of, dir, &[&literal(path)]);
     // Without the removal there are none, so that each of them is new.
     let findings = events.iter().filter(|event| event["event"] == "finding");
     let findings: Vec<(&str, &str)> = findings

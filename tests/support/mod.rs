@@ -124,6 +124,18 @@ pub fn build(state: &Path, profile: impl AsRef<OsStr>, out: &Path, extra: &[&str
     );
 }
 
+/// The glob that matches nothing but `path`.
+pub fn literal(path: &str) -> String {
+    let mut glob = String::new();
+    for c in path.chars() {
+        if "*?[\\".contains(c) {
+            glob.push('\\');
+        }
+        glob.push(c);
+    }
+    glob
+}
+
 /// Whether the long loops were asked for.
 pub fn exhaustive() -> bool {
     std::env::var_os("HULLWRIGHT_EXHAUSTIVE").is_some()

@@ -33,10 +33,7 @@ fn check(subject: &Subject<'_>) -> Result<Vec<Finding>> {
             let elsewhere = at
                 .strip_prefix("/usr/share/doc/")
                 .and_then(|package| licences::elsewhere(subject, package));
-            found.push(match elsewhere {
-                Some(hint) => finding.hint(hint),
-                None => finding,
-            });
+            found.push(elsewhere.into_iter().fold(finding, Finding::hint));
         }
     }
     Ok(found)

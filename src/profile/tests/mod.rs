@@ -100,7 +100,7 @@ fn the_readme_has_the_budgets_of_the_profiles() {
             sets: &overrides,
             ..LoadRequest::default()
         };
-        let limit = load(&request).unwrap().profile.limit().unwrap().0;
+        let limit = load(&request).unwrap().profile.limit().unwrap();
         assert_eq!(limit, megabytes * 1_000_000, "{reference}");
     }
 }
@@ -551,7 +551,7 @@ fn parts_and_the_lines_that_ask_for_something_are_found_in_what_is_merged() {
         ),
     ]);
     let base = folder.load("base.yaml", &[]).unwrap();
-    assert_eq!(base.profile.limit(), Some((90_000_000, None)));
+    assert_eq!(base.profile.limit(), Some(90_000_000));
     let own = folder.load("own.yaml", &[]).unwrap();
     let parts = &own.profile.root.parts;
     assert_eq!(parts.drop, ["man", "docs", "info"]);
@@ -593,7 +593,7 @@ fn parts_and_the_lines_that_ask_for_something_are_found_in_what_is_merged() {
     ] {
         let (optimize, arch) = (format!("optimize={optimize}"), format!("arch={arch}"));
         let loaded = folder.load("base.yaml", &[list, &optimize, &arch]).unwrap();
-        assert_eq!(loaded.profile.limit().unwrap().0, limit);
+        assert_eq!(loaded.profile.limit().unwrap(), limit);
     }
     let loaded = folder.load("base.yaml", &[list, "optimize=size"]).unwrap();
     assert_eq!(loaded.line_of_budget().unwrap().value, "80 MB");

@@ -16,7 +16,7 @@ use crate::resolve::Lock;
 /// # Errors
 /// Kind [`Kind::DoesNotFit`], with the largest savings that can be seen.
 pub fn check(loaded: &Loaded, lock: &Lock, sizes: &Sizes, limit: Option<u64>) -> Result<()> {
-    let own = loaded.profile.limit().map(|(bytes, _)| bytes);
+    let own = loaded.profile.limit();
     let counted = sizes.counted();
     let Some(budget) = limit.or(own).filter(|budget| counted > *budget) else {
         return Ok(());
