@@ -395,13 +395,6 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
     let modules = modules::choose(&mut tree, &boot.kernel_version, inputs)?;
     let pruned = tree::prune(&mut tree, &tree::parts::rules(&profile.root)?)?;
     modules.choose_firmware(&mut tree, inputs)?;
-    let mut warnings = Vec::new();
-    for (rule, place) in inputs.loaded.own_prune_rules() {
-        if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
-            warnings.push(format!("{place}: root.prune: `{rule}` matches nothing"));
-        }
-    }
-    warn(&warnings);
     let mut overlay: Vec<_> = inputs
         .loaded
         .overlay()?
@@ -436,6 +429,19 @@ fn assemble(inputs: &Inputs<'_>, objects: &[Arc<PackageObject>]) -> Result<Assem
         },
     )?;
     tree::boot_files::refuse_signed(&tree)?;
+    let mut warnings = Vec::new();
+    for (rule, place) in inputs.loaded.own_prune_rules() {
+        if pruned.unmatched.iter().any(|unmatched| unmatched == rule) {
+            let late = match tree::first_match(&tree, rule)? {
+                Some(path) => format!(" of the packages; {path} is put in after they are pruned"),
+                None => String::new(),
+            };
+            warnings.push(format!(
+                "{place}: root.prune: `{rule}` matches nothing{late}"
+            ));
+        }
+    }
+    warn(&warnings);
     for note in &report.notes {
         tracing::debug!("{note}");
     }

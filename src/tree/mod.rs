@@ -26,7 +26,7 @@ pub use fingerprint::fingerprint;
 pub use follow::{MOST_LINKS, follow};
 pub use merge::merge;
 pub use path::{PathError, TreePath};
-pub use prune::{PruneReport, leave_out, prune};
+pub use prune::{PruneReport, first_match, leave_out, prune};
 
 /// Owner, mode and extended attributes of an inode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

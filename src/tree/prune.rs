@@ -175,6 +175,18 @@ pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
     Ok(report)
 }
 
+/// The first path of `tree` that `rule` matches.
+///
+/// # Errors
+/// A rule that is no pattern.
+pub fn first_match<'a>(tree: &'a Tree, rule: &str) -> anyhow::Result<Option<&'a TreePath>> {
+    let rule = Rule::new(rule)?;
+    let matched = tree.iter().find(|(path, node)| {
+        rule.is_about(&node.origin) && rule.matches(&path.components().collect::<Vec<_>>())
+    });
+    Ok(matched.map(|(path, _)| path))
+}
+
 /// Removes the files of `doomed`, and the directories that this empties; returns how many nodes went.
 pub fn leave_out(tree: &mut Tree, doomed: &BTreeSet<TreePath>) -> usize {
     remove(tree, doomed).0

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
@@ -19,9 +18,6 @@ const MANY: usize = 40;
 
 /// Of a hundred removals after which boot or workload fails so many are named.
 const NAMED: usize = 95;
-
-/// Guests at a time.
-const GUESTS: usize = 2;
 
 /// Seconds for a boot and its workload. One that panics starts again until then.
 const LIMIT: &str = "420";
@@ -164,55 +160,26 @@ fn what_makes_a_boot_fail_was_named() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let whole = dir.path().join("whole");
-    fs::create_dir(&whole).unwrap();
-    profile(&whole, "/usr/no/such/file", &[]);
-    let out = whole.join("out");
-    build(&whole, "./removal.yaml", &out, &[]);
+    profile(dir.path(), "/usr/no/such/file", &[]);
+    let out = dir.path().join("out");
+    build(dir.path(), "./removal.yaml", &out, &[]);
     let image = container::oci_image("amd64");
-    let left = Mutex::new((
-        files(&out).into_iter().collect::<Vec<_>>(),
-        Chance(seed()),
-        0,
-    ));
-    let fates = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for worker in 0..GUESTS {
-            let dir = dir.path().join(format!("{worker}"));
-            fs::create_dir(&dir).unwrap();
-            fs::copy(
-                whole.join("removal.x86_64.lock"),
-                dir.join("removal.x86_64.lock"),
-            )
-            .unwrap();
-            let (left, fates, image) = (&left, &fates, &image);
-            scope.spawn(move || {
-                loop {
-                    let path = {
-                        let (files, chance, drawn) = &mut *left.lock().unwrap();
-                        if *drawn == MANY {
-                            break;
-                        }
-                        *drawn += 1;
-                        let at = chance.below(files.len() as u64) as usize;
-                        files.swap_remove(at)
-                    };
-                    match without(&dir, &path, image) {
-                        Some(fate) => {
-                            println!(
-                                "{path}: {}; named: {:?}",
-                                fate.failed.as_deref().unwrap_or("good"),
-                                fate.named
-                            );
-                            fates.lock().unwrap().push(fate);
-                        }
-                        None => left.lock().unwrap().2 -= 1,
-                    }
-                }
-            });
-        }
-    });
-    let fates = fates.into_inner().unwrap();
+    let mut left: Vec<String> = files(&out).into_iter().collect();
+    let mut chance = Chance(seed());
+    let mut fates = Vec::new();
+    while fates.len() < MANY {
+        let at = chance.below(left.len() as u64) as usize;
+        let path = left.swap_remove(at);
+        let Some(fate) = without(dir.path(), &path, &image) else {
+            continue;
+        };
+        println!(
+            "{path}: {}; named: {:?}",
+            fate.failed.as_deref().unwrap_or("good"),
+            fate.named
+        );
+        fates.push(fate);
+    }
     let failed: Vec<&Fate> = fates.iter().filter(|fate| fate.failed.is_some()).collect();
     let missed: Vec<String> = failed
         .iter()
