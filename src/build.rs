@@ -158,11 +158,17 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let (mut assembled, additions) = gather(inputs)?;
     check_kernel(profile, &assembled)?;
     let (lock, seed) = numbered(inputs, &assembled);
-    let (mut initrd, modules) = divide(inputs, &mut assembled)?;
-    let (usr, audited) = rayon::join(
-        || usr::write(inputs, &assembled.tree, seed, out),
-        || audit::of(inputs, given, (&assembled, &modules), &lock),
+    let (initrd, modules) = divide(inputs, &mut assembled)?;
+    let ((usr, audited), initrd) = rayon::join(
+        || {
+            rayon::join(
+                || usr::write(inputs, &assembled.tree, seed, out),
+                || audit::of(inputs, given, (&assembled, &modules), &lock),
+            )
+        },
+        || initrd.map_or_else(|| make_initrd(inputs, &assembled, &modules), Ok),
     );
+    let mut initrd = initrd?;
     audit::ensure(inputs, &audited?)?;
     let usr = usr?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
@@ -361,12 +367,16 @@ fn numbered(inputs: &Inputs<'_>, assembled: &Assembled) -> (Lock, Seed) {
     (lock, seed)
 }
 
-/// Takes the initrd out of the tree, which then has what `/usr` has, and these modules.
-fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<(Initrd, Modules)> {
+/// Leaves in the tree what `/usr` has, and these modules. The initrd comes first where it takes something
+/// with it; otherwise there is time for it while `/usr` is written.
+fn divide(inputs: &Inputs<'_>, assembled: &mut Assembled) -> Result<(Option<Initrd>, Modules)> {
     let modules = index_modules(assembled, inputs)?;
+    if inputs.loaded.profile.root.initrd_only.is_empty() {
+        return Ok((None, modules));
+    }
     let initrd = make_initrd(inputs, assembled, &modules)?;
     let modules = leave_to_initrd(assembled, inputs, modules)?;
-    Ok((initrd, modules))
+    Ok((Some(initrd), modules))
 }
 
 /// The tree of an image with what boots it.

@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result};
 
 use super::usr;
-use super::{Assembled, Inputs, Uki, divide, gather, kept, make_uki, numbered, persistently};
+use super::{
+    Assembled, Inputs, Uki, divide, gather, kept, make_initrd, make_uki, numbered, persistently,
+};
 use crate::digest::Sha256;
 use crate::erofs::Account;
 use crate::initrd::{Initrd, root_hash_signature};
@@ -78,7 +80,8 @@ fn make(inputs: &Inputs<'_>, given: Given) -> Result<Sizes> {
     let profile = &inputs.loaded.profile;
     let (mut assembled, additions) = gather(inputs)?;
     let (lock, seed) = numbered(inputs, &assembled);
-    let (mut initrd, _) = divide(inputs, &mut assembled)?;
+    let (initrd, modules) = divide(inputs, &mut assembled)?;
+    let mut initrd = initrd.map_or_else(|| make_initrd(inputs, &assembled, &modules), Ok)?;
     let plan = usr::plan(inputs, &assembled.tree, seed)?;
     // Root hash and signatures have one length, whatever they are.
     if profile.boot.verity_signature == VeritySignature::Require {

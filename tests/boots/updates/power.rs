@@ -93,7 +93,7 @@ fn a_node_survives_power_cuts_at_any_moment_of_an_update() {
         };
         node.cut();
         node.start();
-        let boot = node.next_boot_after_a_cut(2 * BOOT);
+        let boot = node.next_boot(2 * BOOT);
         eprintln!("cut {number}: {what}: up in {}", boot.version);
         assert!([&good, &newest].contains(&&boot.version), "{boot:?}");
         assert_sound(&mut node, &boot.version);
