@@ -615,13 +615,13 @@ fn sign_root_hash(inputs: &Inputs<'_>, root_hash: &Sha256) -> Result<RootHashSig
 /// A signed UKI.
 struct Uki {
     name: String,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl Uki {
     /// Writes it into `out`.
     fn write(&self, out: &Path) -> Result<Artefact> {
-        fs::write(out.join(&self.name), &self.bytes).context("writing the UKI")?;
+        fs::write(out.join(&self.name), &*self.bytes).context("writing the UKI")?;
         Ok(Artefact {
             name: self.name.clone(),
             size: self.bytes.len() as u64,
@@ -634,7 +634,7 @@ fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
     initrd: Initrd,
-    devicetrees: &[Arc<[u8]>],
+    devicetrees: &[Arc<Vec<u8>>],
     cmdline: &str,
 ) -> Result<Uki> {
     let stage = inputs.archive.progress.stage("uki", None);

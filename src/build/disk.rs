@@ -16,7 +16,7 @@ use crate::stamp::Seed;
 
 /// What goes onto the EFI system partition, besides settings.
 pub(super) struct OnEsp<'a> {
-    pub(super) uki: &'a Arc<[u8]>,
+    pub(super) uki: &'a Arc<Vec<u8>>,
     pub(super) loader: Vec<u8>,
     pub(super) board: &'a [EspFile],
 }
@@ -83,7 +83,7 @@ pub(super) fn esp(
     let profile = &inputs.loaded.profile;
     let os = &profile.os;
     let OnEsp { uki, loader, board } = on_esp;
-    let loader: Arc<[u8]> = loader.into();
+    let loader: Arc<Vec<u8>> = loader.into();
     let boot = &profile.boot;
     let conf = esp::loader_conf(boot.timeout, boot.secure_boot_enroll).into_bytes();
     let mut files: Vec<EspFile> = esp::content::boot_loader_paths(profile.arch)

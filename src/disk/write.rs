@@ -376,7 +376,7 @@ mod tests {
         let esp = build(&EspContent {
             files: vec![EspFile {
                 path: "loader/loader.conf".into(),
-                data: b"timeout 0\n".as_slice().into(),
+                data: b"timeout 0\n".to_vec().into(),
             }],
             size: 34 * MIB,
             label: "ESP".into(),

@@ -24,7 +24,7 @@ pub struct Additions {
     /// Files on the EFI system partition, in the board's order.
     pub files: Vec<EspFile>,
     /// Device trees, in the board's order.
-    pub devicetrees: Vec<Arc<[u8]>>,
+    pub devicetrees: Vec<Arc<Vec<u8>>>,
     /// For the manifest; nothing where there is no board.
     pub summary: Option<BoardSummary>,
 }
@@ -51,7 +51,7 @@ pub fn collect(
         return Ok(Additions::default());
     };
     let wishes = wishes(loaded, board);
-    let mut found: BTreeMap<(&str, Option<&str>), Arc<[u8]>> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, Option<&str>), Arc<Vec<u8>>> = BTreeMap::new();
     for (artefact, path) in lock.artefacts.iter().zip(paths) {
         let mine: Vec<_> = wishes.iter().filter(|w| w.from == artefact.name).collect();
         take(artefact, path, &mine, &mut found)?;
@@ -92,7 +92,11 @@ pub fn collect(
             (Some(from), _) => (from.as_str(), get(from, file.path.as_deref())?),
             (None, text) => (
                 "text",
-                text.as_deref().unwrap_or_default().as_bytes().into(),
+                text.as_deref()
+                    .unwrap_or_default()
+                    .as_bytes()
+                    .to_vec()
+                    .into(),
             ),
         };
         summary.files.push(listed(&file.to, from, &data));
@@ -139,7 +143,7 @@ fn take<'a>(
     artefact: &LockedArtefact,
     path: &std::path::Path,
     wishes: &[&Wish<'a>],
-    found: &mut BTreeMap<(&'a str, Option<&'a str>), Arc<[u8]>>,
+    found: &mut BTreeMap<(&'a str, Option<&'a str>), Arc<Vec<u8>>>,
 ) -> Result<()> {
     let what = format!("{} {}", artefact.name, artefact.version);
     let mut targets: Vec<(&Wish<'a>, TreePath)> = Vec::new();
@@ -187,10 +191,10 @@ fn take<'a>(
 }
 
 /// A file that the kernel's package ships beside its modules.
-fn from_kernel(wish: &Wish<'_>, boot: &BootFiles) -> Result<Arc<[u8]>> {
+fn from_kernel(wish: &Wish<'_>, boot: &BootFiles) -> Result<Arc<Vec<u8>>> {
     let path = wish.path.unwrap_or_default();
     if let Some(content) = boot.devicetrees.get(path) {
-        return Ok(content.read()?.into());
+        return Ok(content.read()?.into_owned().into());
     }
     let version = &boot.kernel_version;
     let mut failure = Failure::new(

@@ -96,7 +96,7 @@ pub fn enrolment(of: &Enrolment) -> Vec<EspFile> {
     .filter_map(|(name, data)| {
         Some(EspFile {
             path: format!("{KEYS_DIR}/{name}.auth"),
-            data: data?.as_slice().into(),
+            data: data?.clone().into(),
         })
     })
     .collect()

@@ -27,7 +27,7 @@ pub struct EspFile {
     /// Path from the root, with `/`; folders are made as needed.
     pub path: String,
     /// Content.
-    pub data: Arc<[u8]>,
+    pub data: Arc<Vec<u8>>,
 }
 
 /// What to put on a partition, and every number that would otherwise be chance.
@@ -143,14 +143,14 @@ struct Folder {
 
 #[derive(Debug)]
 enum Node {
-    File(Arc<[u8]>),
+    File(Arc<Vec<u8>>),
     Folder(Folder),
 }
 
 impl Folder {
     /// Adds a file below this folder. FAT ignores case: folders that differ in case alone are one,
     /// files that do are an error.
-    fn add(&mut self, path: &str, data: &Arc<[u8]>) -> Result<()> {
+    fn add(&mut self, path: &str, data: &Arc<Vec<u8>>) -> Result<()> {
         let (name, rest) = match path.split_once('/') {
             Some((name, rest)) => (name, Some(rest)),
             None => (path, None),
@@ -390,7 +390,7 @@ mod tests {
                 .iter()
                 .map(|(path, len)| EspFile {
                     path: (*path).into(),
-                    data: (0..*len).map(|i| (i % 251) as u8 + 1).collect(),
+                    data: Arc::new((0..*len).map(|i| (i % 251) as u8 + 1).collect()),
                 })
                 .collect(),
             size,

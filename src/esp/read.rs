@@ -303,7 +303,7 @@ mod tests {
     static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let file = |path: &str, len: usize| EspFile {
             path: path.into(),
-            data: (0..len).map(|i| (i % 251) as u8).collect(),
+            data: std::sync::Arc::new((0..len).map(|i| (i % 251) as u8).collect()),
         };
         let image = build(&EspContent {
             files: vec![

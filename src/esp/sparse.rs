@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 /// Granularity of writing: large enough that a map of pages is cheap.
 const PAGE: u64 = 64 * 1024;
@@ -59,29 +60,37 @@ impl PageMap {
     /// The data as runs, without the zeros.
     #[must_use]
     pub fn finish(self) -> SparseImage {
-        let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-        for (index, page) in self.pages {
-            let start = index * PAGE;
+        // First how long they are: a run that grows moves, and the longest is a whole UKI.
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (index, page) in &self.pages {
             for (number, block) in page.chunks(BLOCK).enumerate() {
-                let offset = start + (number * BLOCK) as u64;
-                let Some(room) = self.size.checked_sub(offset).filter(|room| *room > 0) else {
-                    break;
-                };
-                let block = &block[..block.len().min(usize::try_from(room).unwrap_or(BLOCK))];
-                if block.iter().all(|byte| *byte == 0) {
+                let offset = index * PAGE + (number * BLOCK) as u64;
+                let end = self.size.min(offset + block.len() as u64);
+                if offset >= end || block.iter().all(|byte| *byte == 0) {
                     continue;
                 }
-                match runs.last_mut() {
-                    Some((at, data)) if *at + data.len() as u64 == offset => {
-                        data.extend_from_slice(block);
-                    }
-                    _ => runs.push((offset, block.to_vec())),
+                match ranges.last_mut() {
+                    Some(last) if last.end == offset => last.end = end,
+                    _ => ranges.push(offset..end),
                 }
             }
         }
+        let runs = ranges.into_iter().map(|range| {
+            let mut data = Vec::with_capacity((range.end - range.start) as usize);
+            for (index, page) in self
+                .pages
+                .range(range.start / PAGE..=(range.end - 1) / PAGE)
+            {
+                let start = index * PAGE;
+                let from = range.start.saturating_sub(start).min(PAGE) as usize;
+                let to = (range.end - start).min(PAGE) as usize;
+                data.extend_from_slice(&page[from..to]);
+            }
+            (range.start, data)
+        });
         SparseImage {
             size: self.size,
-            runs,
+            runs: runs.collect(),
         }
     }
 

@@ -95,7 +95,7 @@ impl Archive {
     ///
     /// # Errors
     /// Data that can't be decompressed.
-    pub fn read(&self, wanted: &BTreeSet<TreePath>) -> Result<BTreeMap<TreePath, Arc<[u8]>>> {
+    pub fn read(&self, wanted: &BTreeSet<TreePath>) -> Result<BTreeMap<TreePath, Arc<Vec<u8>>>> {
         let mut out = BTreeMap::new();
         self.walk(|member, data| {
             if wanted.contains(&member.path) && matches!(member.kind, MemberKind::File(_)) {

@@ -34,7 +34,7 @@ pub(super) struct Image {
     /// File name of the UKI beside the disk.
     pub uki_name: String,
     /// The UKI.
-    pub uki: Arc<[u8]>,
+    pub uki: Arc<Vec<u8>>,
     /// The partition with the signature of the root hash, in images that have one.
     pub signature: Option<SignaturePartition>,
     /// Offset of the EFI system partition in the disk.
@@ -60,7 +60,7 @@ impl Image {
     pub fn open(folder: &Path) -> Result<Self> {
         let manifest = Manifest::read(folder)?;
         let uki_name = esp::boot_entry_name(&manifest.id, &manifest.version, 0);
-        let uki: Arc<[u8]> = fs::read(folder.join(&uki_name))
+        let uki: Arc<Vec<u8>> = fs::read(folder.join(&uki_name))
             .with_context(|| format!("reading {uki_name}"))?
             .into();
         let known = manifest.artefact(&uki_name);

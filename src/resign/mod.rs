@@ -228,7 +228,7 @@ fn replace(
     }
     take_over(&old.folder, out, &written)?;
     copy_sparse(&old.folder.join(DISK), &out.join(DISK))?;
-    fs::write(out.join(&new.uki_name), &new.uki).context("writing the UKI")?;
+    fs::write(out.join(&new.uki_name), &*new.uki).context("writing the UKI")?;
     new.manifest.write(out)?;
 
     let disk = OpenOptions::new()

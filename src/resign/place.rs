@@ -53,7 +53,7 @@ pub(super) enum Holder {
 
 /// All places of an image, in the order in which they have to be filled.
 pub(super) fn places(image: &Image) -> Vec<Place> {
-    let mut groups: Vec<(&Arc<[u8]>, Vec<Holder>)> = Vec::new();
+    let mut groups: Vec<(&Arc<Vec<u8>>, Vec<Holder>)> = Vec::new();
     let mut with_root_hash = Vec::new();
     let files = image.files.iter().enumerate();
     let programs = files
@@ -126,7 +126,7 @@ impl Place {
             }
             Self::Authenticode { name, holders } => {
                 let first = holders.first().context("a place in no file")?;
-                let signed: Arc<[u8]> =
+                let signed: Arc<Vec<u8>> =
                     authenticode::sign_for(image.content(*first).to_vec(), &*signers.db, name)
                         .with_context(|| format!("signing {name}"))?
                         .into();
@@ -172,11 +172,14 @@ impl Image {
     fn content(&self, holder: Holder) -> &[u8] {
         match holder {
             Holder::Uki => &self.uki,
-            Holder::Esp(number) => self.files.get(number).map_or(&[], |file| &file.data),
+            Holder::Esp(number) => self
+                .files
+                .get(number)
+                .map_or(&[], |file| file.data.as_slice()),
         }
     }
 
-    fn replace(&mut self, holder: Holder, data: &Arc<[u8]>) {
+    fn replace(&mut self, holder: Holder, data: &Arc<Vec<u8>>) {
         match holder {
             Holder::Uki => self.uki = Arc::clone(data),
             Holder::Esp(number) => {

@@ -99,7 +99,7 @@ fn build(folder: &Path, keys: &TestKeys, sign: bool, root_hash: RootHash) {
     files.extend(enrolment(keys.trust.enrolment().unwrap()));
     files.push(EspFile {
         path: "EFI/Linux/os_1+3-0.efi".into(),
-        data: uki.as_slice().into(),
+        data: uki.clone().into(),
     });
     let layout = ImageLayout::plan(
         &Disk::default(),
