@@ -165,7 +165,7 @@ impl Node {
     pub fn next_boot(&mut self, patience: Duration) -> Boot {
         let mut deadline = Instant::now() + patience;
         let mut has_lost = false;
-        while Instant::now() < deadline {
+        loop {
             let rest = deadline.saturating_duration_since(Instant::now());
             if let Some(boot) = self.boot_within(rest.min(Duration::from_secs(30))) {
                 return boot;
@@ -177,8 +177,12 @@ impl Node {
                 self.start();
                 deadline = Instant::now() + patience;
             }
+            assert!(
+                Instant::now() < deadline,
+                "no boot spoke within {patience:?}\n{}",
+                self.tail()
+            );
         }
-        panic!("no boot spoke within {patience:?}\n{}", self.tail())
     }
 
     /// Whether the emulator has failed: once in many hundred boots QEMU's x86 loses a processor's timer
