@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::steps::{call, cargo};
 
+/// Cargo's profile of what is shipped.
+const PROFILE: &str = "dist";
+
 /// What the binary runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
@@ -72,7 +75,8 @@ pub fn run(arch: Arch) -> Result<PathBuf> {
     let directory = PathBuf::from("target/dist-build");
     let mut command = cargo(&[
         "build",
-        "--release",
+        "--profile",
+        PROFILE,
         "--locked",
         "--package",
         "hullwright",
@@ -96,7 +100,7 @@ pub fn run(arch: Arch) -> Result<PathBuf> {
             .env(format!("CC_{}", target.replace('-', "_")), &gcc);
     }
     call(&mut command)?;
-    let built = directory.join(&target).join("release/hullwright");
+    let built = directory.join(&target).join(PROFILE).join("hullwright");
     if is_dynamic(&built)? {
         bail!("{} asks for a dynamic loader", built.display());
     }
