@@ -189,28 +189,50 @@ fn compile_chunk(raw: &[u8], last: bool, settings: CodecSettings) -> (Chunk, Vec
     } else {
         (raw_blocks - 1).min(MAX_COMPRESSED_BLOCKS) * BLOCK
     };
-    let mut out = vec![0; room as usize];
-    let (form, blocks) = match codec::encode(raw, &mut out, settings) {
-        Some(len) => {
-            let len = len as u32;
-            (ChunkForm::Compressed { len }, blocks_of(len))
+    let (form, blocks, padded) = codec::encode(raw, room as usize, settings, |out| {
+        let (form, blocks) = match out {
+            Some(out) => {
+                let len = out.len() as u32;
+                (ChunkForm::Compressed { len }, blocks_of(len))
+            }
+            None => (ChunkForm::Plain, raw_blocks),
+        };
+        let fill = |len: usize| std::iter::repeat_n(0, (blocks * BLOCK) as usize - len);
+        let mut padded = Vec::with_capacity((blocks * BLOCK) as usize);
+        match out {
+            Some(out) => {
+                padded.extend(fill(out.len()));
+                padded.extend_from_slice(out);
+            }
+            None => {
+                padded.extend_from_slice(raw);
+                padded.extend(fill(raw.len()));
+            }
         }
-        None => (ChunkForm::Plain, raw_blocks),
-    };
-    let total = (blocks * BLOCK) as usize;
-    let mut padded = vec![0; total];
-    match form {
-        ChunkForm::Plain => padded[..raw.len()].copy_from_slice(raw),
-        ChunkForm::Compressed { len } => {
-            padded[total - len as usize..].copy_from_slice(&out[..len as usize]);
-        }
-    }
+        (form, blocks, padded)
+    });
     let chunk = Chunk {
         raw_len,
         form,
         blocks,
     };
     (chunk, padded)
+}
+
+/// Chunks and their blocks, one after another.
+fn joined(mut parts: Vec<(Chunk, Vec<u8>)>) -> (Vec<Chunk>, Vec<u8>) {
+    if parts.len() <= 1 {
+        return parts
+            .pop()
+            .map_or_else(Default::default, |(chunk, data)| (vec![chunk], data));
+    }
+    let mut data = Vec::with_capacity(parts.iter().map(|(_, d)| d.len()).sum());
+    let mut chunks = Vec::with_capacity(parts.len());
+    for (chunk, padded) in parts {
+        chunks.push(chunk);
+        data.extend_from_slice(&padded);
+    }
+    (chunks, data)
 }
 
 impl Blob {
@@ -230,7 +252,7 @@ impl Blob {
         }
         let tail = pieces
             .pop_if(|(piece, _)| settings.is_tail(piece))
-            .map(|(piece, _)| Tail::new(piece.to_vec()));
+            .map(|(piece, _)| piece);
         let parts: Vec<_> = if pieces.len() > 1 {
             pieces
                 .into_par_iter()
@@ -242,15 +264,16 @@ impl Blob {
                 .map(|(piece, last)| compile_chunk(piece, last, *settings))
                 .collect()
         };
-        let mut data = Vec::with_capacity(parts.iter().map(|(_, d)| d.len()).sum());
-        let mut chunks = Vec::with_capacity(parts.len());
-        for (chunk, padded) in parts {
-            chunks.push(chunk);
-            data.extend_from_slice(&padded);
-        }
+        let (chunks, data) = joined(parts);
+        let hash = blake3::hash(bytes);
+        let tail = tail.map(|piece| {
+            let whole = piece.len() == bytes.len();
+            let hash = if whole { hash } else { blake3::hash(piece) };
+            Tail::new(piece.to_vec(), hash)
+        });
         Self {
             size: bytes.len() as u64,
-            hash: blake3::hash(bytes),
+            hash,
             settings: *settings,
             chunks,
             data: data.into(),
@@ -272,10 +295,8 @@ impl Blob {
         let batch = rayon::current_num_threads().max(1) * 4;
         let mut lengths = cut(size, chunk).peekable();
         let mut hash = blake3::Hasher::new();
-        let mut chunks = Vec::new();
-        let mut data = Vec::new();
         let mut tail = None;
-        while lengths.peek().is_some() {
+        let mut next = || -> anyhow::Result<Vec<(Vec<u8>, bool)>> {
             let mut pieces = Vec::with_capacity(batch);
             while pieces.len() < batch
                 && let Some(len) = lengths.next()
@@ -287,18 +308,38 @@ impl Blob {
                 hash.update(&piece);
                 pieces.push((piece, lengths.peek().is_none()));
             }
-            tail = pieces
-                .pop_if(|(piece, last)| *last && settings.is_tail(piece))
-                .map(|(piece, _)| Tail::new(piece));
-            let parts: Vec<_> = pieces
-                .into_par_iter()
-                .map(|(piece, last)| compile_chunk(&piece, last, *settings))
-                .collect();
-            for (chunk, padded) in parts {
-                chunks.push(chunk);
-                data.extend_from_slice(&padded);
+            if let Some((piece, _)) =
+                pieces.pop_if(|(piece, last)| *last && settings.is_tail(piece))
+            {
+                tail = Some(piece);
             }
+            Ok(pieces)
+        };
+        let mut chunks = Vec::new();
+        let mut data = Vec::new();
+        let mut pieces = next()?;
+        let mut parts: Vec<(Chunk, Vec<u8>)> = Vec::new();
+        // While one batch is compressed, this thread joins what the last one gave and reads the next.
+        while !(pieces.is_empty() && parts.is_empty()) {
+            let (batch, last) = (std::mem::take(&mut pieces), std::mem::take(&mut parts));
+            pieces = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| {
+                    let batch = batch.into_par_iter();
+                    parts = batch
+                        .map(|(piece, last)| compile_chunk(&piece, last, *settings))
+                        .collect();
+                });
+                for (chunk, padded) in last {
+                    chunks.push(chunk);
+                    data.extend_from_slice(&padded);
+                }
+                next()
+            })?;
         }
+        let tail = tail.map(|piece| {
+            let hash = blake3::hash(&piece);
+            Tail::new(piece, hash)
+        });
         Ok(Self {
             size,
             hash: hash.finalize(),

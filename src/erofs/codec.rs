@@ -25,6 +25,9 @@ struct Encoder {
 }
 
 thread_local! {
+    /// Where compressed bytes go first. It stays as long as the thread, at no more than a chunk: fresh
+    /// pages for every chunk cost more than copying what is left of it.
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static ENCODER: RefCell<Option<Encoder>> = const { RefCell::new(None) };
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
@@ -53,8 +56,25 @@ fn zstd_encoder(settings: CodecSettings) -> std::io::Result<zstd::bulk::Compress
     Ok(zstd)
 }
 
-/// Compresses `raw` into `out`; the length, or `None` when it does not fit (or the codec is none).
-pub(super) fn encode(raw: &[u8], out: &mut [u8], settings: CodecSettings) -> Option<usize> {
+/// Compresses `raw` to at most `most` bytes and gives them to `take`; `None` when it does not fit (or the
+/// codec is none).
+pub(super) fn encode<T>(
+    raw: &[u8],
+    most: usize,
+    settings: CodecSettings,
+    take: impl FnOnce(Option<&[u8]>) -> T,
+) -> T {
+    ROOM.with_borrow_mut(|room| {
+        if room.len() < most {
+            room.resize(most, 0);
+        }
+        let room = &mut room[..most];
+        let len = encode_into(raw, room, settings);
+        take(len.map(|len| &room[..len]))
+    })
+}
+
+fn encode_into(raw: &[u8], out: &mut [u8], settings: CodecSettings) -> Option<usize> {
     match settings.codec {
         Codec::None => None,
         Codec::Lz4hc => lzzzz::lz4_hc::compress(raw, out, settings.level)
@@ -128,15 +148,15 @@ mod tests {
                 chunk: 65536,
                 tails: Tails::Own,
             };
-            let mut out = vec![0; 4096];
-            let len = encode(&raw, &mut out, settings).unwrap();
+            let out = encode(&raw, 4096, settings, |out| out.unwrap().to_vec());
             let mut back = vec![0; raw.len()];
-            decode(codec, &out[..len], &mut back).unwrap();
+            decode(codec, &out, &mut back).unwrap();
             assert_eq!(back, raw);
             let mut short = vec![0; raw.len() - 1];
-            decode(codec, &out[..len], &mut short).unwrap_err();
+            decode(codec, &out, &mut short).unwrap_err();
             let mut long = vec![0; raw.len() + 1];
-            decode(codec, &out[..len], &mut long).unwrap_err();
+            decode(codec, &out, &mut long).unwrap_err();
+            encode(&raw, 8, settings, |out| assert_eq!(out, None));
         }
     }
 }
