@@ -37,3 +37,4 @@ pub mod unchanged;
 pub mod varstore;
 pub mod verity;
 pub mod words;
+pub mod xz;

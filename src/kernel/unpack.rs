@@ -35,7 +35,7 @@ pub(super) fn is_module(path: &str) -> bool {
 /// A damaged stream, or one that unpacks to more than 512 MiB.
 pub fn decompress<'a>(path: &str, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>> {
     let reader: Box<dyn Read + '_> = if path.ends_with(".xz") {
-        Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, 128 << 10))
+        crate::xz::reader(bytes, 128 << 10)
     } else if path.ends_with(".zst") {
         Box::new(zstd::stream::read::Decoder::new(bytes).context("starting zstd")?)
     } else if path.ends_with(".gz") {

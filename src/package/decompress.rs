@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::limits::{DECODER_MEMORY, ZSTD_WINDOW_LOG};
+use super::limits::{DECODER_MEMORY_KIB, ZSTD_WINDOW_LOG};
 use super::xz;
 
 /// How a member is compressed.
@@ -56,7 +56,6 @@ pub fn open(
     limit: u64,
 ) -> io::Result<Box<dyn Read>> {
     let part = Part::new(file.clone(), range)?;
-    let memory_kib = u32::try_from(DECODER_MEMORY / 1024).unwrap_or(u32::MAX);
     let inner: Box<dyn Read> = match codec {
         Codec::None => Box::new(part),
         Codec::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::new(
@@ -69,7 +68,7 @@ pub fn open(
         }
         Codec::Xz => match xz::ParallelReader::open(&part) {
             Some(reader) => Box::new(reader),
-            None => Box::new(lzma_rust2::XzReader::new_mem_limit(part, true, memory_kib)),
+            None => crate::xz::reader(part, DECODER_MEMORY_KIB),
         },
     };
     Ok(Box::new(Limited {
@@ -102,6 +101,24 @@ impl Part {
     /// What is left.
     pub(super) fn rest(&self) -> &[u8] {
         self.file.get(self.at..self.end).unwrap_or_default()
+    }
+}
+
+impl crate::xz::File for Part {
+    type Cut = Self;
+
+    fn whole(&self) -> &[u8] {
+        self.rest()
+    }
+
+    fn cut(&self, range: Range<usize>) -> Self {
+        let at = self.at.saturating_add(range.start).min(self.end);
+        let end = self.at.saturating_add(range.end).clamp(at, self.end);
+        Self {
+            file: self.file.clone(),
+            at,
+            end,
+        }
     }
 }
 

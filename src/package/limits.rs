@@ -38,9 +38,9 @@ pub const LIMITS: Limits = Limits {
     entries: 1_000_000,
 };
 
-/// Memory that a decoder may take for its dictionary or window. `xz -9` needs 65 MiB,
+/// Memory in KiB that a decoder may take for its dictionary or window. `xz -9` needs 65 MiB,
 /// `zstd --long` 128 MiB.
-pub const DECODER_MEMORY: u64 = 160 * MIB;
+pub const DECODER_MEMORY_KIB: u32 = 160 << 10;
 
 /// Zstandard's window, as the exponent of two: that of `zstd --long`.
 pub const ZSTD_WINDOW_LOG: u32 = 27;

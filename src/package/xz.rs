@@ -1,141 +1,14 @@
 //! Decoding the blocks of an xz file in parallel.
 //!
-//! xz writes blocks that are independent of each other when it compresses with threads, and an
-//! index of them at the end of the file (The .xz File Format 1.2.1, sections 2 and 4). Each block
-//! is handed to a decoder as a stream of its own, with the file's stream header before it and an
-//! index of one record behind it, so that the decoder verifies the block's check: a decoder of bare
-//! blocks would not.
+//! xz writes blocks that are independent of each other when it compresses with threads.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::decompress::Part;
-use super::limits::{DECODER_MEMORY, XZ_PARALLEL_FROM, XZ_READ_AHEAD};
-
-const STREAM_HEADER_LEN: usize = 12;
-const STREAM_FOOTER_LEN: usize = 12;
-const HEADER_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
-const FOOTER_MAGIC: &[u8] = b"YZ";
-
-/// One block, from its header to its padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Block {
-    range: Range<usize>,
-    unpadded: u64,
-    uncompressed: u64,
-}
-
-/// A variable-length integer (section 1.2): seven bits a byte, lowest first.
-fn read_vli(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..63).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return (byte != 0 || shift == 0).then_some(value);
-        }
-    }
-    None
-}
-
-fn write_vli(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_le_bytes(four.try_into().ok()?))
-}
-
-/// The blocks of a file that is one stream without padding; `None` for everything else, which the
-/// ordinary decoder then reads or refuses.
-fn blocks(file: &[u8]) -> Option<Vec<Block>> {
-    let footer_at = file.len().checked_sub(STREAM_FOOTER_LEN)?;
-    let footer = file.get(footer_at..)?;
-    if !file.starts_with(HEADER_MAGIC)
-        || footer.get(10..12)? != FOOTER_MAGIC
-        || footer.get(8..10)? != file.get(6..8)?
-        || crc32fast::hash(footer.get(4..10)?) != u32_at(footer, 0)?
-    {
-        return None;
-    }
-    let index_len = usize::try_from((u64::from(u32_at(footer, 4)?) + 1) * 4).ok()?;
-    let index_at = footer_at.checked_sub(index_len)?;
-    let index = file.get(index_at..footer_at)?;
-    let (body, crc) = index.split_at_checked(index_len.checked_sub(4)?)?;
-    if crc32fast::hash(body) != u32_at(crc, 0)? {
-        return None;
-    }
-    let mut rest = body.strip_prefix(&[0])?;
-    let count = read_vli(&mut rest)?;
-    let mut blocks = Vec::new();
-    let mut at = STREAM_HEADER_LEN;
-    for _ in 0..count {
-        let unpadded = read_vli(&mut rest)?;
-        let uncompressed = read_vli(&mut rest)?;
-        let len = usize::try_from(unpadded.checked_next_multiple_of(4)?).ok()?;
-        let end = at.checked_add(len)?;
-        if len == 0 || end > index_at {
-            return None;
-        }
-        blocks.push(Block {
-            range: at..end,
-            unpadded,
-            uncompressed,
-        });
-        at = end;
-    }
-    (at == index_at && rest.len() < 4).then_some(blocks)
-}
-
-/// Index and footer of a stream that holds nothing but `block`.
-fn tail(block: &Block, flags: &[u8]) -> Vec<u8> {
-    let mut out = vec![0];
-    write_vli(&mut out, 1);
-    write_vli(&mut out, block.unpadded);
-    write_vli(&mut out, block.uncompressed);
-    out.resize(out.len().next_multiple_of(4), 0);
-    let crc = crc32fast::hash(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
-    let backward = (out.len() / 4 - 1) as u32;
-    let mut fields = backward.to_le_bytes().to_vec();
-    fields.extend_from_slice(flags);
-    out.extend_from_slice(&crc32fast::hash(&fields).to_le_bytes());
-    out.extend_from_slice(&fields);
-    out.extend_from_slice(FOOTER_MAGIC);
-    out
-}
-
-fn decode(part: &Part, block: &Block) -> io::Result<Vec<u8>> {
-    let file = part.rest();
-    let outside = || io::Error::other("an xz block outside the file");
-    let header = file.get(..STREAM_HEADER_LEN).ok_or_else(outside)?;
-    let body = file.get(block.range.clone()).ok_or_else(outside)?;
-    let tail = tail(block, file.get(6..8).ok_or_else(outside)?);
-    let memory_kib = u32::try_from(DECODER_MEMORY / 1024).unwrap_or(u32::MAX);
-    let stream = header.chain(body).chain(tail.as_slice());
-    let mut decoder = lzma_rust2::XzReader::new_mem_limit(stream, false, memory_kib);
-    // `open` has bounded the size that the index declares.
-    let mut out = Vec::with_capacity(usize::try_from(block.uncompressed).unwrap_or(0));
-    decoder
-        .by_ref()
-        .take(block.uncompressed.saturating_add(1))
-        .read_to_end(&mut out)?;
-    if out.len() as u64 != block.uncompressed {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "an xz block is longer than the index says",
-        ));
-    }
-    Ok(out)
-}
+use super::limits::{DECODER_MEMORY_KIB, XZ_PARALLEL_FROM, XZ_READ_AHEAD};
+use crate::xz::{self, Block, blocks};
 
 type Decoded = io::Result<Vec<u8>>;
 
@@ -165,7 +38,7 @@ impl ParallelReader {
     }
 
     fn with_threads(part: &Part, threads: usize) -> Option<Self> {
-        let todo = blocks(part.rest())?;
+        let todo = blocks(part.rest()).filter(|_| xz::is_known(part.rest()))?;
         let largest = todo.iter().map(|b| b.uncompressed).max()?.max(1);
         // The block being read counts as well.
         let window = usize::try_from(XZ_READ_AHEAD / largest).ok()?.min(threads);
@@ -190,7 +63,7 @@ impl ParallelReader {
             let part = self.part.clone();
             rayon::spawn(move || {
                 // Nobody listens any more when the reader was dropped.
-                let _ = sender.send(decode(&part, &block));
+                let _ = sender.send(xz::decode(&part, &block, DECODER_MEMORY_KIB));
             });
             self.under_way.push_back(receiver);
         }
