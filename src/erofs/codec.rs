@@ -21,6 +21,7 @@ pub struct DecodeError {
 
 struct Encoder {
     settings: CodecSettings,
+    level: i32,
     zstd: zstd::bulk::Compressor<'static>,
 }
 
@@ -44,6 +45,17 @@ pub(super) const fn window_log(chunk: u32) -> u32 {
         20
     } else {
         log
+    }
+}
+
+/// The level for an input of `len` bytes. From 13 to 15, zstd looks for the best sequence of matches in
+/// inputs of up to 256 KiB only (`btopt` in `ZSTD_defaultCParameters`, lib/compress/clevels.h); a longer
+/// one, a pack above all, gets the level that does so there.
+const fn zstd_level(level: i32, len: usize) -> i32 {
+    if len > 256 << 10 && 13 <= level && level <= 15 {
+        level + 3
+    } else {
+        level
     }
 }
 
@@ -84,10 +96,17 @@ fn encode_into(raw: &[u8], out: &mut [u8], settings: CodecSettings) -> Option<us
             if slot.as_ref().is_none_or(|e| e.settings != settings) {
                 *slot = Some(Encoder {
                     settings,
+                    level: settings.level,
                     zstd: zstd_encoder(settings).ok()?,
                 });
             }
-            slot.as_mut()?.zstd.compress_to_buffer(raw, out).ok()
+            let encoder = slot.as_mut()?;
+            let level = zstd_level(settings.level, raw.len());
+            if encoder.level != level {
+                encoder.zstd.set_compression_level(level).ok()?;
+                encoder.level = level;
+            }
+            encoder.zstd.compress_to_buffer(raw, out).ok()
         }),
     }
 }

@@ -26,7 +26,7 @@ mod xattr;
 use std::collections::BTreeMap;
 
 /// Version of what the compiler of blobs makes from the same input; part of every lock.
-pub const ENCODER_VERSION: u32 = 1;
+pub const ENCODER_VERSION: u32 = 2;
 
 /// Versions of the codecs, whose change changes bytes.
 #[must_use]

@@ -9,8 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::replaces::replaces;
-use super::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath, usr_merge};
+use super::{Content, Kind, LinkGroup, Meta, Node, Origin, Tree, TreePath, parent_of, usr_merge};
 use crate::failure::{Failure, Kind as FailureKind};
 use crate::package::{Entry, EntryKind, PackageObject};
 use crate::resolve::version;
@@ -32,7 +34,7 @@ struct Package<'a> {
     number: usize,
 }
 
-impl Shipped<'_> {
+impl<'a> Shipped<'a> {
     fn name(&self) -> &str {
         &self.package.object.control.name
     }
@@ -42,7 +44,7 @@ impl Shipped<'_> {
     }
 
     /// Path that the inode was first shipped under.
-    fn inode(&self) -> &TreePath {
+    fn inode(&self) -> &'a TreePath {
         match &self.entry.kind {
             EntryKind::HardLink(first) => first,
             _ => &self.entry.path,
@@ -60,44 +62,50 @@ impl Shipped<'_> {
 pub fn merge(objects: &[Arc<PackageObject>]) -> anyhow::Result<Tree> {
     let packages = sorted(objects)?;
     let mut problems = Vec::new();
-    let mut paths: BTreeMap<TreePath, Vec<Shipped<'_>>> = BTreeMap::new();
+    let mut shipped: Vec<(TreePath, Shipped<'_>)> = Vec::new();
     for package in &packages {
         for entry in &package.object.entries {
-            let shipped = Shipped { package, entry };
+            let one = Shipped { package, entry };
             match destination(entry) {
-                Ok(path) => paths.entry(path).or_default().push(shipped),
-                Err(problem) => problems.push(format!("{} ships {problem}", shipped.name())),
+                Ok(path) => shipped.push((path, one)),
+                Err(problem) => problems.push(format!("{} ships {problem}", one.name())),
+            }
+        }
+    }
+    // Stable: who ships the same path stays in the order of the packages.
+    shipped.par_sort_by(|(a, _), (b, _)| a.cmp(b));
+
+    let mut chosen: Vec<(&TreePath, Shipped<'_>)> = Vec::with_capacity(shipped.len());
+    for same in shipped.chunk_by(|(a, _), (b, _)| a == b) {
+        match same {
+            [] => {}
+            [(path, only)] => chosen.push((path, *only)),
+            [(path, _), ..] => {
+                let candidates: Vec<_> = same.iter().map(|(_, one)| *one).collect();
+                match choose(path, &candidates) {
+                    Ok(winner) => chosen.push((path, winner)),
+                    Err(problem) => problems.push(problem),
+                }
             }
         }
     }
 
-    let mut chosen: BTreeMap<TreePath, Shipped<'_>> = BTreeMap::new();
-    for (path, candidates) in paths {
-        match choose(&path, &candidates) {
-            Ok(winner) => {
-                chosen.insert(path, winner);
-            }
-            Err(problem) => problems.push(problem),
-        }
-    }
-
-    let mut tree = Tree::new();
-    let links = link_groups(&chosen);
     let contents = contents(&packages);
-    for (path, shipped) in &chosen {
-        let key = (shipped.package.number, shipped.inode().clone());
-        let Some(node) = node(*shipped, &contents, links.get(&key).copied()) else {
+    let links = link_groups(&chosen, &contents);
+    let mut grown = Grown::new();
+    for (path, shipped) in chosen {
+        let key = (shipped.package.number, shipped.inode());
+        let Some(node) = node(shipped, &contents, links.get(&key).copied()) else {
             anyhow::bail!("{path} is a hard link to nothing in {}", shipped.name());
         };
-        // Paths come in order, so that a parent that anybody ships is in the tree already.
-        match blocked(&tree, path) {
-            Some((at, owner)) => problems.push(format!(
+        if let Err((at, owner)) = grown.push(path, node) {
+            problems.push(format!(
                 "{path} of {} lies below {at} of {owner}, which is not a directory",
                 shipped.name()
-            )),
-            None => tree.insert(path.clone(), node),
+            ));
         }
     }
+    let mut tree = grown.finish();
     if !problems.is_empty() {
         return Err(failure(problems).into());
     }
@@ -253,20 +261,25 @@ fn choose_dir<'a>(path: &TreePath, candidates: &[Shipped<'a>]) -> Option<Shipped
     Some(*winner)
 }
 
-type InodeKey = (usize, TreePath);
+/// Package and first name.
+type InodeKey<'a> = (usize, &'a TreePath);
 
 /// Numbers for the inodes that more than one chosen path leads to, in path order.
-fn link_groups(chosen: &BTreeMap<TreePath, Shipped<'_>>) -> BTreeMap<InodeKey, LinkGroup> {
-    let mut names: BTreeMap<InodeKey, (usize, u64)> = BTreeMap::new();
+fn link_groups<'a>(
+    chosen: &[(&TreePath, Shipped<'a>)],
+    contents: &Contents<'a>,
+) -> BTreeMap<InodeKey<'a>, LinkGroup> {
+    let mut names: BTreeMap<InodeKey<'_>, (usize, u64)> = BTreeMap::new();
     let mut next = 0;
-    for shipped in chosen.values() {
-        if !matches!(
+    for (_, shipped) in chosen {
+        let key = (shipped.package.number, shipped.inode());
+        let is_file = matches!(
             shipped.entry.kind,
             EntryKind::File(_) | EntryKind::HardLink(_)
-        ) {
+        );
+        if !is_file || !contents.contains_key(&key) {
             continue;
         }
-        let key = (shipped.package.number, shipped.inode().clone());
         let count = names.entry(key).or_insert((0, 0));
         count.0 += 1;
         if count.0 == 2 {
@@ -281,7 +294,7 @@ fn link_groups(chosen: &BTreeMap<TreePath, Shipped<'_>>) -> BTreeMap<InodeKey, L
         .collect()
 }
 
-type Contents<'a> = BTreeMap<InodeKey, &'a Entry>;
+type Contents<'a> = BTreeMap<InodeKey<'a>, &'a Entry>;
 
 /// The first names of the inodes that hard links lead to.
 fn contents<'a>(packages: &'a [Package<'a>]) -> Contents<'a> {
@@ -295,9 +308,12 @@ fn contents<'a>(packages: &'a [Package<'a>]) -> Contents<'a> {
                 _ => None,
             })
             .collect();
+        if targets.is_empty() {
+            continue;
+        }
         for entry in entries {
             if targets.contains(&entry.path) {
-                out.insert((package.number, entry.path.clone()), entry);
+                out.insert((package.number, &entry.path), entry);
             }
         }
     }
@@ -319,7 +335,7 @@ fn node(shipped: Shipped<'_>, contents: &Contents<'_>, link: Option<LinkGroup>) 
         EntryKind::File(_) => file(entry)?,
         EntryKind::HardLink(first) => {
             // All names of an inode have its metadata, whatever a link's own header says.
-            let target = contents.get(&(shipped.package.number, first.clone()))?;
+            let target = contents.get(&(shipped.package.number, first))?;
             meta = &target.meta;
             file(target)?
         }
@@ -335,16 +351,58 @@ fn node(shipped: Shipped<'_>, contents: &Contents<'_>, link: Option<LinkGroup>) 
     })
 }
 
-/// The nearest ancestor that exists, if it is not a directory.
-fn blocked(tree: &Tree, path: &TreePath) -> Option<(TreePath, String)> {
-    let mut at = path.parent();
-    while let Some(dir) = at {
-        if let Some(node) = tree.get(&dir) {
-            return (!node.is_dir()).then(|| (dir, owner(&node.origin)));
+/// A tree whose nodes come in path order.
+struct Grown {
+    nodes: Vec<(TreePath, Node)>,
+    /// Where the last node and what it lies in are among the nodes, the root first.
+    line: Vec<usize>,
+}
+
+impl Grown {
+    fn new() -> Self {
+        Self {
+            nodes: Tree::new().nodes.into_iter().collect(),
+            line: vec![0],
         }
-        at = dir.parent();
     }
-    None
+
+    /// Adds the next node, with the parents that nobody ships. The error is the nearest ancestor and
+    /// its owner, if that is not a directory.
+    fn push(&mut self, path: &TreePath, node: Node) -> Result<(), (TreePath, String)> {
+        if let (true, Some((_, root))) = (path.is_root(), self.nodes.first_mut()) {
+            *root = node;
+            return Ok(());
+        }
+        while self.line.len() > 1 && !self.last().is_some_and(|(at, _)| path.starts_with(at)) {
+            self.line.pop();
+        }
+        let mut missing = Vec::new();
+        if let Some((at, nearest)) = self.last() {
+            if !nearest.is_dir() {
+                return Err((at.clone(), owner(&nearest.origin)));
+            }
+            let mut parent = path.parent();
+            while let Some(dir) = parent.filter(|dir| dir != at) {
+                parent = dir.parent();
+                missing.push((dir, parent_of(&node)));
+            }
+        }
+        for (path, node) in missing.into_iter().rev().chain([(path.clone(), node)]) {
+            self.line.push(self.nodes.len());
+            self.nodes.push((path, node));
+        }
+        Ok(())
+    }
+
+    fn last(&self) -> Option<&(TreePath, Node)> {
+        self.nodes.get(*self.line.last()?)
+    }
+
+    fn finish(self) -> Tree {
+        Tree {
+            nodes: self.nodes.into_iter().collect(),
+        }
+    }
 }
 
 fn owner(origin: &Origin) -> String {

@@ -169,12 +169,7 @@ impl Tree {
                 break;
             }
             parent = dir.parent();
-            let node = Node {
-                meta: Meta::root(0o755),
-                kind: Kind::Dir,
-                origin: node.origin.clone(),
-            };
-            self.nodes.insert(dir, node);
+            self.nodes.insert(dir, parent_of(&node));
         }
         self.nodes.insert(path, node);
     }
@@ -233,13 +228,12 @@ impl Tree {
     /// A copy of what lies below `path`, with `path` as its root.
     #[must_use]
     pub fn subtree(&self, path: &TreePath) -> Self {
-        let mut out = Self::new();
-        for (p, node) in self.below(path) {
-            if let Some(rest) = p.strip_prefix(path) {
-                out.nodes.insert(rest, node.clone());
-            }
+        let below = self.below(path);
+        let inside = below.filter_map(|(p, node)| Some((p.strip_prefix(path)?, node.clone())));
+        // The last of two roots stays.
+        Self {
+            nodes: Self::new().nodes.into_iter().chain(inside).collect(),
         }
-        out
     }
 
     /// Follows symbolic links inside the tree, every component, as the kernel would with this tree
@@ -248,6 +242,15 @@ impl Tree {
     pub fn resolve(&self, path: &TreePath) -> Option<TreePath> {
         let at = follow(path.as_bytes(), |at| self.get(at))?;
         self.get(&at).map(|_| at)
+    }
+}
+
+/// The directory that is made for `node` where nobody has made one.
+fn parent_of(node: &Node) -> Node {
+    Node {
+        meta: Meta::root(0o755),
+        kind: Kind::Dir,
+        origin: node.origin.clone(),
     }
 }
 

@@ -13,6 +13,11 @@ use crate::digest::Sha256;
 /// Bytes hashed at a time: enough for all cores, small enough to be in cache when written.
 const BATCH: usize = 4 << 20;
 
+/// What is written in pieces of so many bytes and more is hashed where it lies, ...
+const DIRECT: usize = 512 << 10;
+/// ... and so many bytes at a time, at whose end cores wait for each other.
+const DIRECT_BATCH: usize = 32 << 20;
+
 /// What a tree amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verity {
@@ -164,6 +169,13 @@ impl<W: Write> LeafHasher<W> {
 
 impl<W: Write> Write for LeafHasher<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.is_empty() && bytes.len() >= DIRECT {
+            let whole = &bytes[..bytes.len().min(DIRECT_BATCH) / BLOCK * BLOCK];
+            let digests = hash_blocks(&self.leaves.salt, whole);
+            self.leaves.digests.extend(digests);
+            self.inner.write_all(whole)?;
+            return Ok(whole.len());
+        }
         let take = bytes.len().min(BATCH - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..take]);
         if self.buffer.len() == BATCH {
