@@ -21,7 +21,6 @@ pub struct DecodeError {
 
 struct Encoder {
     settings: CodecSettings,
-    level: i32,
     zstd: zstd::bulk::Compressor<'static>,
 }
 
@@ -96,17 +95,16 @@ fn encode_into(raw: &[u8], out: &mut [u8], settings: CodecSettings) -> Option<us
             if slot.as_ref().is_none_or(|e| e.settings != settings) {
                 *slot = Some(Encoder {
                     settings,
-                    level: settings.level,
                     zstd: zstd_encoder(settings).ok()?,
                 });
             }
-            let encoder = slot.as_mut()?;
+            let zstd = &mut slot.as_mut()?.zstd;
             let level = zstd_level(settings.level, raw.len());
-            if encoder.level != level {
-                encoder.zstd.set_compression_level(level).ok()?;
-                encoder.level = level;
-            }
-            encoder.zstd.compress_to_buffer(raw, out).ok()
+            // Not `set_compression_level`: it loads an empty dictionary as well, which is an error after an
+            // input that did not fit.
+            zstd.set_parameter(CParameter::CompressionLevel(level))
+                .ok()?;
+            zstd.compress_to_buffer(raw, out).ok()
         }),
     }
 }
@@ -154,6 +152,32 @@ mod tests {
             (1 << 22, 20),
         ] {
             assert_eq!(window_log(chunk), log, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn what_a_thread_has_compressed_before_does_not_matter() {
+        let settings = CodecSettings {
+            codec: Codec::Zstd,
+            level: 15,
+            chunk: 262_144,
+            tails: Tails::Own,
+        };
+        let text: Vec<u8> = (0_u32..100_000)
+            .flat_map(|i| (i / 7).to_le_bytes())
+            .collect();
+        let compressed =
+            move |len: usize| encode(&text[..len], len, settings, |out| out.map(<[u8]>::to_vec));
+        let alone = {
+            let compressed = compressed.clone();
+            std::thread::spawn(move || compressed(400_000)).join()
+        };
+        let alone = alone.unwrap().unwrap();
+        for before in [4000, 262_144, 262_145] {
+            compressed(before).unwrap();
+            let noise = blake3::Hasher::new().finalize();
+            encode(noise.as_bytes(), 8, settings, |out| assert_eq!(out, None));
+            assert!(compressed(400_000).unwrap() == alone, "{before}");
         }
     }
 
