@@ -320,10 +320,10 @@ fn decode(
     what: &str,
     hint: impl Fn() -> String,
 ) -> Result<Vec<u8>> {
-    let input = std::fs::File::open(file).map_err(|e| environment("opening", file, &e))?;
-    let input = std::io::BufReader::with_capacity(256 * 1024, input);
-    let mut reader: Box<dyn Read> = match coding {
-        Coding::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, 512 * 1024)),
+    let input = std::fs::read(file).map_err(|e| environment("reading", file, &e))?;
+    let input = input.as_slice();
+    let mut reader: Box<dyn Read + '_> = match coding {
+        Coding::Xz => crate::xz::reader(input, 512 * 1024),
         Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
         Coding::Plain => Box::new(input),
     };

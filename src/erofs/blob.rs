@@ -190,25 +190,20 @@ fn compile_chunk(raw: &[u8], last: bool, settings: CodecSettings) -> (Chunk, Vec
         (raw_blocks - 1).min(MAX_COMPRESSED_BLOCKS) * BLOCK
     };
     let (form, blocks, padded) = codec::encode(raw, room as usize, settings, |out| {
-        let (form, blocks) = match out {
+        let (form, stored, blocks) = match out {
             Some(out) => {
                 let len = out.len() as u32;
-                (ChunkForm::Compressed { len }, blocks_of(len))
+                (ChunkForm::Compressed { len }, out, blocks_of(len))
             }
-            None => (ChunkForm::Plain, raw_blocks),
+            None => (ChunkForm::Plain, raw, raw_blocks),
         };
-        let fill = |len: usize| std::iter::repeat_n(0, (blocks * BLOCK) as usize - len);
-        let mut padded = Vec::with_capacity((blocks * BLOCK) as usize);
-        match out {
-            Some(out) => {
-                padded.extend(fill(out.len()));
-                padded.extend_from_slice(out);
-            }
-            None => {
-                padded.extend_from_slice(raw);
-                padded.extend(fill(raw.len()));
-            }
+        let total = (blocks * BLOCK) as usize;
+        let mut padded = Vec::with_capacity(total);
+        if out.is_some() {
+            padded.resize(total - stored.len(), 0);
         }
+        padded.extend_from_slice(stored);
+        padded.resize(total, 0);
         (form, blocks, padded)
     });
     let chunk = Chunk {
@@ -220,19 +215,26 @@ fn compile_chunk(raw: &[u8], last: bool, settings: CodecSettings) -> (Chunk, Vec
 }
 
 /// Chunks and their blocks, one after another.
-fn joined(mut parts: Vec<(Chunk, Vec<u8>)>) -> (Vec<Chunk>, Vec<u8>) {
-    if parts.len() <= 1 {
-        return parts
-            .pop()
-            .map_or_else(Default::default, |(chunk, data)| (vec![chunk], data));
+#[derive(Default)]
+struct Joined {
+    chunks: Vec<Chunk>,
+    data: Vec<u8>,
+}
+
+impl Joined {
+    fn append(&mut self, mut parts: Vec<(Chunk, Vec<u8>)>) {
+        // Most files have one chunk, whose blocks need no copy.
+        if let ([], [(chunk, padded)]) = (self.chunks.as_slice(), parts.as_mut_slice()) {
+            self.chunks.push(*chunk);
+            self.data = std::mem::take(padded);
+            return;
+        }
+        self.data.reserve(parts.iter().map(|(_, d)| d.len()).sum());
+        for (chunk, padded) in parts {
+            self.chunks.push(chunk);
+            self.data.extend_from_slice(&padded);
+        }
     }
-    let mut data = Vec::with_capacity(parts.iter().map(|(_, d)| d.len()).sum());
-    let mut chunks = Vec::with_capacity(parts.len());
-    for (chunk, padded) in parts {
-        chunks.push(chunk);
-        data.extend_from_slice(&padded);
-    }
-    (chunks, data)
 }
 
 impl Blob {
@@ -264,7 +266,8 @@ impl Blob {
                 .map(|(piece, last)| compile_chunk(piece, last, *settings))
                 .collect()
         };
-        let (chunks, data) = joined(parts);
+        let mut joined = Joined::default();
+        joined.append(parts);
         let hash = blake3::hash(bytes);
         let tail = tail.map(|piece| {
             let whole = piece.len() == bytes.len();
@@ -275,8 +278,8 @@ impl Blob {
             size: bytes.len() as u64,
             hash,
             settings: *settings,
-            chunks,
-            data: data.into(),
+            chunks: joined.chunks,
+            data: joined.data.into(),
             tail,
         }
     }
@@ -315,8 +318,7 @@ impl Blob {
             }
             Ok(pieces)
         };
-        let mut chunks = Vec::new();
-        let mut data = Vec::new();
+        let mut joined = Joined::default();
         let mut pieces = next()?;
         let mut parts: Vec<(Chunk, Vec<u8>)> = Vec::new();
         // While one batch is compressed, this thread joins what the last one gave and reads the next.
@@ -329,10 +331,7 @@ impl Blob {
                         .map(|(piece, last)| compile_chunk(&piece, last, *settings))
                         .collect();
                 });
-                for (chunk, padded) in last {
-                    chunks.push(chunk);
-                    data.extend_from_slice(&padded);
-                }
+                joined.append(last);
                 next()
             })?;
         }
@@ -344,8 +343,8 @@ impl Blob {
             size,
             hash: hash.finalize(),
             settings: *settings,
-            chunks,
-            data: data.into(),
+            chunks: joined.chunks,
+            data: joined.data.into(),
             tail,
         })
     }

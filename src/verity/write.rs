@@ -13,9 +13,11 @@ use crate::digest::Sha256;
 /// Bytes hashed at a time: enough for all cores, small enough to be in cache when written.
 const BATCH: usize = 4 << 20;
 
-/// What is written in pieces of so many bytes and more is hashed where it lies, ...
+/// Writes of so many bytes and more are hashed where they lie.
 const DIRECT: usize = 512 << 10;
-/// ... and so many bytes at a time, at whose end cores wait for each other.
+
+/// Bytes of such a write that are hashed at a time. More than [`BATCH`], because the cores wait for each
+/// other at the end of each.
 const DIRECT_BATCH: usize = 32 << 20;
 
 /// What a tree amounts to.

@@ -52,7 +52,7 @@ pub fn reader<'a, F: File + Read + 'a>(file: F, memory_kib: u32) -> Box<dyn Read
     }
 }
 
-/// What `block` of `file` holds.
+/// What `block` of `file` holds. The caller has bounded its length: so much memory is taken at once.
 ///
 /// # Errors
 /// The block is damaged, or does not have the length that the index says.
