@@ -10,6 +10,7 @@ mod dist;
 mod fuzz;
 mod install;
 mod licences;
+mod scratch;
 mod steps;
 mod test;
 mod trixie;

@@ -3,11 +3,18 @@
 use anyhow::Result;
 
 use crate::dist::Arch;
+use crate::scratch::{self, Scratch};
 use crate::steps::{Steps, call, call_tests, cargo};
 use crate::{dist, fuzz, install, licences};
 
+/// What the compilers, the caches and the suites need at once, with some to spare.
+const ROOM: u64 = 40;
+
 /// Runs them. `fast` leaves out what needs network, judges or a guest.
 pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
+    if !fast {
+        scratch::room(ROOM)?;
+    }
     let mut steps = Steps::default();
     if !fast {
         steps.run("install what the tests need", || install::run(exhaustive));
@@ -71,6 +78,8 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
                 "--test-threads=2",
                 "--nocapture",
             ]);
+            let scratch = Scratch::new()?;
+            command.env("TMPDIR", scratch.dir());
             command.env("HULLWRIGHT_JUDGES_TREE", install::trixie());
             if let Some(program) = &shipped {
                 command.env("HULLWRIGHT_SHIPPED", program);
@@ -81,7 +90,8 @@ pub fn run(fast: bool, exhaustive: bool) -> Result<()> {
             if exhaustive {
                 command.env("HULLWRIGHT_EXHAUSTIVE", "1");
             }
-            call_tests(&mut command)
+            call_tests(&mut command)?;
+            scratch::sweep()
         });
     }
     steps.finish()
