@@ -164,19 +164,17 @@ impl Drop for Stage {
         match self.shared.form {
             Form::Quiet => {}
             Form::Terminal | Form::Lines => {
-                // A log that nobody reads any more is no reason to fail.
-                let _ = writeln!(
-                    std::io::stderr().lock(),
-                    "{:>10}  {:7.2} s  {:7.2} s cpu  {:>10}",
-                    time.stage,
-                    time.wall,
-                    time.cpu,
-                    if time.bytes == 0 {
-                        String::new()
-                    } else {
-                        super::human_size(time.bytes)
-                    }
+                // In one write: others write there, too. A log that nobody reads any more is no reason
+                // to fail.
+                let bytes = match time.bytes {
+                    0 => String::new(),
+                    bytes => super::human_size(bytes),
+                };
+                let line = format!(
+                    "{:>10}  {:7.2} s  {:7.2} s cpu  {bytes:>10}\n",
+                    time.stage, time.wall, time.cpu
                 );
+                let _ = std::io::stderr().write_all(line.as_bytes());
             }
             Form::Json => {
                 let line = serde_json::json!({
