@@ -178,8 +178,9 @@ impl Begun {
                     esp.size(),
                     part.size
                 );
-                for (offset, data) in esp.extents() {
-                    extents.push(put(&self.disk, part.offset + offset, data)?);
+                for run in esp.runs() {
+                    let pieces: Vec<_> = run.pieces().collect();
+                    extents.push(put_pieces(&self.disk, part.offset + run.offset, &pieces)?);
                 }
             }
             Role::UsrA | Role::VerityA => {
@@ -229,11 +230,25 @@ fn check_len(part: &Planned, len: u64) -> Result<()> {
 }
 
 fn put(disk: &File, offset: u64, data: &[u8]) -> Result<Extent> {
-    let (written, sha256) = rayon::join(|| disk.write_all_at(data, offset), || Sha256::of(data));
-    written.with_context(|| format!("writing {} bytes at {offset}", data.len()))?;
+    put_pieces(disk, offset, &[data])
+}
+
+/// Writes what lies in pieces as one extent.
+fn put_pieces(disk: &File, offset: u64, pieces: &[&[u8]]) -> Result<Extent> {
+    let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let write = || {
+        let mut at = offset;
+        for piece in pieces {
+            disk.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let (written, sha256) = rayon::join(write, || Sha256::of_pieces(pieces));
+    written.with_context(|| format!("writing {len} bytes at {offset}"))?;
     Ok(Extent {
         offset,
-        len: data.len() as u64,
+        len,
         sha256,
     })
 }

@@ -243,7 +243,9 @@ impl Writer {
                 Node::File(data) => {
                     let first = self.allocate(data.len());
                     if first != 0 {
-                        self.put(self.geometry.cluster_offset(first), data)?;
+                        self.map
+                            .place(self.geometry.cluster_offset(first), data)
+                            .with_context(|| format!("writing `{name}` of the ESP"))?;
                     }
                     (first, ATTRIBUTE_ARCHIVE, data.len() as u32)
                 }
@@ -402,8 +404,12 @@ mod tests {
 
     fn flat(image: &SparseImage) -> Vec<u8> {
         let mut bytes = vec![0; image.size() as usize];
-        for (at, data) in image.extents() {
-            bytes[at as usize..at as usize + data.len()].copy_from_slice(data);
+        for run in image.runs() {
+            let mut at = run.offset as usize;
+            for piece in run.pieces() {
+                bytes[at..at + piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
         }
         bytes
     }
@@ -480,7 +486,7 @@ mod tests {
             assert_eq!(geometry(size).map(|g| g.cluster_len()), cluster, "{size}");
             if let Some(cluster) = cluster {
                 let image = build(&content(size, &[("a", 1)])).unwrap();
-                let (_, first) = image.extents().next().unwrap();
+                let first = image.runs()[0].pieces().next().unwrap();
                 assert_eq!(u64::from(first[13]) * 512, cluster, "{size}");
             }
         }

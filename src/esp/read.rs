@@ -318,9 +318,9 @@ mod tests {
         })
         .unwrap();
         let mut bytes = Vec::new();
-        for (at, data) in image.extents() {
-            bytes.resize(at as usize, 0);
-            bytes.extend_from_slice(data);
+        for run in image.runs() {
+            bytes.resize(run.offset as usize, 0);
+            bytes.extend(run.pieces().flatten());
         }
         bytes
     });

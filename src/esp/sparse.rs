@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Granularity of writing: large enough that a map of pages is cheap.
 const PAGE: u64 = 64 * 1024;
@@ -13,8 +14,55 @@ pub const BLOCK: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SparseImage {
     size: u64,
-    runs: Vec<(u64, Vec<u8>)>,
+    runs: Vec<Run>,
 }
+
+/// Data without a hole in it. It begins and ends at blocks of 4 KiB that are not all zero.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    pieces: Vec<Piece>,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone)]
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Arc<Vec<u8>>, Range<usize>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes, range) => &bytes[range.clone()],
+        }
+    }
+}
+
+impl Run {
+    /// Its length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no run is empty")]
+    pub fn len(&self) -> u64 {
+        self.pieces().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Its bytes: one piece after the other, all of whole blocks but perhaps the image's last.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(Piece::bytes)
+    }
+}
+
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        // How the bytes are cut into pieces does not count.
+        self.offset == other.offset && self.pieces().flatten().eq(other.pieces().flatten())
+    }
+}
+
+impl Eq for Run {}
 
 impl SparseImage {
     /// Length of the whole image in bytes.
@@ -23,18 +71,16 @@ impl SparseImage {
         self.size
     }
 
-    /// The runs of data with their offsets, ascending, never adjacent. A run begins and ends at
-    /// blocks of 4 KiB that are not all zero.
-    pub fn extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.runs
-            .iter()
-            .map(|(offset, data)| (*offset, data.as_slice()))
+    /// The runs of data, ascending, never adjacent.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
     }
 
     /// Bytes in the runs.
     #[must_use]
     pub fn data_len(&self) -> u64 {
-        self.runs.iter().map(|(_, data)| data.len() as u64).sum()
+        self.runs.iter().map(Run::len).sum()
     }
 }
 
@@ -44,6 +90,8 @@ pub struct PageMap {
     size: u64,
     position: u64,
     pages: BTreeMap<u64, Box<[u8]>>,
+    /// Whole blocks that lie elsewhere, by their offsets. No page has anything there.
+    shared: BTreeMap<u64, Arc<Vec<u8>>>,
 }
 
 impl PageMap {
@@ -54,43 +102,67 @@ impl PageMap {
             size,
             position: 0,
             pages: BTreeMap::new(),
+            shared: BTreeMap::new(),
         }
+    }
+
+    /// Puts `data` at `offset`, where nothing is and nothing will be written: its whole blocks as they
+    /// lie, without a copy, if `offset` is at one.
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub fn place(&mut self, offset: u64, data: &Arc<Vec<u8>>) -> io::Result<()> {
+        let room = self.size.checked_sub(offset);
+        if room.is_none_or(|room| room < data.len() as u64) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let whole = if offset.is_multiple_of(BLOCK as u64) {
+            whole_blocks(data).len()
+        } else {
+            0
+        };
+        if whole > 0 {
+            self.shared.insert(offset, Arc::clone(data));
+        }
+        self.seek(SeekFrom::Start(offset + whole as u64))?;
+        self.write_all(data.get(whole..).unwrap_or_default())
     }
 
     /// The data as runs, without the zeros.
     #[must_use]
     pub fn finish(self) -> SparseImage {
-        // First how long they are: a run that grows moves, and the longest is a whole UKI.
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (index, page) in &self.pages {
-            for (number, block) in page.chunks(BLOCK).enumerate() {
-                let offset = index * PAGE + (number * BLOCK) as u64;
-                let end = self.size.min(offset + block.len() as u64);
-                if offset >= end || block.iter().all(|byte| *byte == 0) {
-                    continue;
-                }
-                match ranges.last_mut() {
-                    Some(last) if last.end == offset => last.end = end,
-                    _ => ranges.push(offset..end),
-                }
+        let mut pieces = BTreeMap::new();
+        for (offset, data) in &self.shared {
+            for range in filled(whole_blocks(data)) {
+                let piece = Piece::Shared(Arc::clone(data), range.clone());
+                pieces.insert(offset + range.start as u64, piece);
             }
         }
-        let runs = ranges.into_iter().map(|range| {
-            let mut data = Vec::with_capacity((range.end - range.start) as usize);
-            for (index, page) in self
-                .pages
-                .range(range.start / PAGE..=(range.end - 1) / PAGE)
-            {
-                let start = index * PAGE;
-                let from = range.start.saturating_sub(start).min(PAGE) as usize;
-                let to = (range.end - start).min(PAGE) as usize;
-                data.extend_from_slice(&page[from..to]);
+        for (index, page) in self.pages {
+            let offset = index * PAGE;
+            let len = PAGE.min(self.size - offset) as usize;
+            let page = page.get(..len).unwrap_or_default();
+            for range in filled(page) {
+                let bytes = page.get(range.clone()).unwrap_or_default();
+                pieces.insert(offset + range.start as u64, Piece::Own(bytes.to_vec()));
             }
-            (range.start, data)
-        });
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        let mut end = 0;
+        for (offset, piece) in pieces {
+            let len = piece.bytes().len() as u64;
+            match runs.last_mut() {
+                Some(last) if end == offset => last.pieces.push(piece),
+                _ => runs.push(Run {
+                    offset,
+                    pieces: vec![piece],
+                }),
+            }
+            end = offset + len;
+        }
         SparseImage {
             size: self.size,
-            runs: runs.collect(),
+            runs,
         }
     }
 
@@ -104,9 +176,46 @@ impl PageMap {
     }
 }
 
+/// The runs of blocks in `bytes` that are not all zero.
+fn filled(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (number, block) in bytes.chunks(BLOCK).enumerate() {
+        if block.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let start = number * BLOCK;
+        let end = start + block.len();
+        match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(start..end),
+        }
+    }
+    ranges
+}
+
+/// The whole blocks of `data`.
+fn whole_blocks(data: &[u8]) -> &[u8] {
+    data.get(..data.len() - data.len() % BLOCK)
+        .unwrap_or_default()
+}
+
 impl Read for PageMap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (index, offset, len) = self.span(buffer.len());
+        let before = self.shared.range(..=self.position).next_back();
+        let shared = before.and_then(|(at, data)| {
+            let data = whole_blocks(data).get((self.position - at) as usize..)?;
+            (!data.is_empty()).then_some(data)
+        });
+        if let Some(data) = shared {
+            let len = len.min(data.len());
+            buffer[..len].copy_from_slice(&data[..len]);
+            self.position += len as u64;
+            return Ok(len);
+        }
+        let next = self.shared.range(self.position..).next();
+        let left = next.map_or(u64::MAX, |(at, _)| at - self.position);
+        let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
         let target = &mut buffer[..len];
         match self.pages.get(&index) {
             Some(page) => target.copy_from_slice(&page[offset..offset + len]),
@@ -156,16 +265,36 @@ mod tests {
 
     use super::*;
 
+    const SIZE: u64 = 300_000;
+
+    /// The image as bytes, whose runs are as they should be.
+    fn flat(image: &SparseImage) -> Vec<u8> {
+        let mut bytes = vec![0; image.size() as usize];
+        let mut end = None;
+        for run in image.runs() {
+            assert!(end.is_none_or(|end| end < run.offset));
+            let mut at = run.offset as usize;
+            for piece in run.pieces() {
+                assert!(at.is_multiple_of(BLOCK));
+                assert!(piece.chunks(BLOCK).all(|b| b.iter().any(|b| *b != 0)));
+                bytes[at..at + piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
+            assert_eq!(run.offset + run.len(), at as u64);
+            end = Some(at as u64);
+        }
+        bytes
+    }
+
     proptest! {
         #[test]
         fn a_page_map_is_a_file_with_holes(
-            writes in proptest::collection::vec((0..300_000_u64, 0..9000_usize, 0..3_u8), 0..12),
+            writes in proptest::collection::vec((0..SIZE, 0..9000_usize, 0..3_u8), 0..12),
         ) {
-            let size = 300_000_u64;
-            let mut map = PageMap::new(size);
-            let mut plain = vec![0; size as usize];
+            let mut map = PageMap::new(SIZE);
+            let mut plain = vec![0; SIZE as usize];
             for (at, len, value) in writes {
-                let len = len.min((size - at) as usize);
+                let len = len.min((SIZE - at) as usize);
                 map.seek(SeekFrom::Start(at)).unwrap();
                 map.write_all(&vec![value; len]).unwrap();
                 plain[at as usize..at as usize + len].fill(value);
@@ -174,17 +303,44 @@ mod tests {
             map.rewind().unwrap();
             map.read_to_end(&mut read).unwrap();
             prop_assert_eq!(&read, &plain);
+            prop_assert_eq!(flat(&map.finish()), plain);
+        }
 
-            let image = map.finish();
-            let mut rebuilt = vec![0; size as usize];
-            let mut last_end = None;
-            for (at, data) in image.extents() {
-                prop_assert!(last_end.is_none_or(|end| end < at));
-                prop_assert!(data[..data.len().min(BLOCK)].iter().any(|b| *b != 0));
-                rebuilt[at as usize..at as usize + data.len()].copy_from_slice(data);
-                last_end = Some(at + data.len() as u64);
+        #[test]
+        fn what_is_placed_is_as_if_it_were_written(
+            files in proptest::collection::vec(
+                (0..200_u64, proptest::collection::vec((0..6000_usize, 0..2_u8), 0..9)), 0..5),
+        ) {
+            let (mut placed, mut written) = (PageMap::new(SIZE), PageMap::new(SIZE));
+            let mut at = 0;
+            for (gap, parts) in files {
+                // At blocks or not, behind each other or not.
+                at += gap.saturating_sub(100) * 512;
+                let data: Vec<u8> = parts.iter().flat_map(|(len, b)| vec![*b; *len]).collect();
+                let data = Arc::new(data);
+                if at + data.len() as u64 > SIZE {
+                    prop_assert!(placed.place(at, &data).is_err());
+                    break;
+                }
+                placed.place(at, &data).unwrap();
+                written.seek(SeekFrom::Start(at)).unwrap();
+                written.write_all(&data).unwrap();
+                at += data.len().next_multiple_of(512) as u64;
             }
-            prop_assert_eq!(rebuilt, plain);
+            let read = |map: &mut PageMap| {
+                let mut bytes = Vec::new();
+                map.rewind().unwrap();
+                map.read_to_end(&mut bytes).unwrap();
+                bytes
+            };
+            prop_assert_eq!(read(&mut placed), read(&mut written));
+            let (placed, written) = (placed.finish(), written.finish());
+            prop_assert_eq!(flat(&placed), flat(&written));
+            prop_assert_eq!(&placed, &written);
+            let ends = |image: &SparseImage| -> Vec<(u64, u64)> {
+                image.runs().iter().map(|run| (run.offset, run.len())).collect()
+            };
+            prop_assert_eq!(ends(&placed), ends(&written));
         }
     }
 

@@ -74,11 +74,13 @@ impl Runs {
 /// The blocks of a sparse image that hold data, by offset.
 pub(super) fn blocks(image: &SparseImage) -> BTreeMap<u64, &[u8]> {
     image
-        .extents()
-        .flat_map(|(offset, data)| {
-            data.chunks(BLOCK)
+        .runs()
+        .iter()
+        .flat_map(|run| {
+            run.pieces()
+                .flat_map(|piece| piece.chunks(BLOCK))
                 .enumerate()
-                .map(move |(number, block)| (offset + (number * BLOCK) as u64, block))
+                .map(|(number, block)| (run.offset + (number * BLOCK) as u64, block))
         })
         .collect()
 }

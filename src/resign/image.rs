@@ -128,15 +128,16 @@ impl Image {
             .iter()
             .filter(|extent| self.in_esp(extent.offset));
         let mut buffer = Vec::new();
-        for (offset, data) in self.esp()?.extents() {
-            let offset = self.esp_at + offset;
+        for run in self.esp()?.runs() {
+            let offset = self.esp_at + run.offset;
+            let data: Vec<u8> = run.pieces().flatten().copied().collect();
             buffer.resize(data.len(), 0);
             disk.read_exact_at(&mut buffer, offset)
                 .context("reading disk.raw")?;
             let recorded = known.next().is_some_and(|extent| {
                 extent.offset == offset
                     && extent.length == data.len() as u64
-                    && extent.sha256 == Sha256::of(data)
+                    && extent.sha256 == Sha256::of(&data)
             });
             if !recorded || buffer != data {
                 return Err(changed(&self.folder, DISK).into());

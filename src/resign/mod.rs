@@ -187,10 +187,10 @@ fn update_manifest(image: &mut Image, trust: &Trust, esp: &SparseImage) {
             _ => extent,
         })
         .partition(|extent| extent.offset < base);
-    let new = esp.extents().map(|(offset, data)| Extent {
-        offset: base + offset,
-        length: data.len() as u64,
-        sha256: Sha256::of(data),
+    let new = esp.runs().iter().map(|run| Extent {
+        offset: base + run.offset,
+        length: run.len(),
+        sha256: Sha256::of_pieces(&run.pieces().collect::<Vec<_>>()),
     });
     let extents: Vec<Extent> = before.into_iter().chain(new).chain(after).collect();
     let plain: Vec<_> = extents.iter().map(crate::disk::Extent::from).collect();

@@ -192,9 +192,9 @@ fn fat() -> Vec<u8> {
     })
     .unwrap();
     let mut whole = Vec::new();
-    for (at, data) in image.extents() {
-        whole.resize(at as usize, 0);
-        whole.extend_from_slice(data);
+    for run in image.runs() {
+        whole.resize(run.offset as usize, 0);
+        whole.extend(run.pieces().flatten());
     }
     let u16_at = |at: usize| usize::from(u16::from_le_bytes([whole[at], whole[at + 1]]));
     let (reserved, fats) = (u16_at(14) * 512, usize::from(whole[16]));

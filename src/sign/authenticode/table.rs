@@ -49,6 +49,7 @@ pub fn reserve(mut pe: Vec<u8>) -> Result<Vec<u8>> {
         }
     }
     let start = pe.len();
+    pe.reserve_exact(PLACE);
     let narrow = |value: usize| u32::try_from(value).context("the signed image exceeds 4 GiB");
     // The entry's length includes its padding: readers that walk the table without rounding end in
     // the right place.
