@@ -3,6 +3,7 @@
 //! Three threads share the pass: one reads and checks what the cache holds, one computes the hash of
 //! the image, one writes it. Blocks whose leaf hashes are known are not hashed again.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use crate::verity::{self, LeafHasher, Leaves};
 
 /// Bytes that go from thread to thread at once.
 const BATCH: usize = 1 << 20;
+/// Bytes that are read at once where all cores hash them.
+const HASHED: usize = 32 << 20;
 /// Batches under way to each thread.
 const QUEUE: usize = 4;
 
@@ -97,6 +100,7 @@ fn write_image(
         let fan = Fan {
             batch: Vec::with_capacity(BATCH),
             to: [to_hash, to_file],
+            sent: VecDeque::new(),
         };
         let mut hasher = LeafHasher::new(fan, salt);
         let emitted = emit(plan, &books, &mut hasher)
@@ -127,14 +131,25 @@ fn write_batches(mut file: File, batches: &Receiver<Arc<Vec<u8>>>) -> io::Result
 }
 
 fn emit<W: Write>(plan: &Plan, books: &Books, out: &mut LeafHasher<W>) -> Result<()> {
+    let mut buffer = Vec::new();
     for (number, segment) in plan.segments().enumerate() {
         match segment {
             Segment::Metadata(bytes) => out.write_all(bytes)?,
             Segment::Blob { blob, len } => {
-                let bytes = blob.data().range(0..len)?;
-                match books.leaves(number) {
-                    Some(known) => out.write_known(&bytes, known)?,
-                    None => out.write_all(&bytes)?,
+                let known = books.leaves(number);
+                // What need not be hashed stays in the processor's cache from step to step.
+                let step = if known.is_some() { BATCH } else { HASHED };
+                for start in (0..len).step_by(step) {
+                    let end = len.min(start + step as u64);
+                    let bytes = blob.data().range_into(start..end, &mut buffer)?;
+                    let blocks = start as usize / verity::format::BLOCK
+                        ..end as usize / verity::format::BLOCK;
+                    match known {
+                        Some(known) => {
+                            out.write_known(bytes, known.get(blocks).unwrap_or_default())?;
+                        }
+                        None => out.write_all(bytes)?,
+                    }
                 }
             }
         }
@@ -146,18 +161,28 @@ fn emit<W: Write>(plan: &Plan, books: &Books, out: &mut LeafHasher<W>) -> Result
 struct Fan {
     batch: Vec<u8>,
     to: [SyncSender<Arc<Vec<u8>>>; 2],
+    /// Batches that may still be with a thread, the oldest first: their memory serves again.
+    sent: VecDeque<Arc<Vec<u8>>>,
 }
 
 impl Fan {
     fn send(&mut self) -> io::Result<()> {
-        let batch = Arc::new(std::mem::replace(
-            &mut self.batch,
-            Vec::with_capacity(BATCH),
-        ));
+        let batch = Arc::new(std::mem::take(&mut self.batch));
         for to in &self.to {
             let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
             to.send(Arc::clone(&batch)).map_err(gone)?;
         }
+        self.sent.push_back(batch);
+        let oldest = self.sent.pop_front().map(Arc::try_unwrap);
+        self.batch = match oldest {
+            Some(Ok(free)) => free,
+            Some(Err(in_use)) => {
+                self.sent.push_front(in_use);
+                Vec::with_capacity(BATCH)
+            }
+            None => Vec::with_capacity(BATCH),
+        };
+        self.batch.clear();
         Ok(())
     }
 

@@ -47,14 +47,26 @@ impl BlobData {
     /// The object is damaged.
     pub fn range(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, DamagedObject> {
         match &self.0 {
-            Place::Memory(bytes) => {
-                let end = (range.end as usize).min(bytes.len());
-                Ok(bytes
-                    .get(range.start as usize..end)
-                    .unwrap_or_default()
-                    .into())
-            }
+            Place::Memory(bytes) => Ok(clamped(bytes, range).into()),
             Place::Stored(part) => part.read(range).map(Cow::Owned),
+        }
+    }
+
+    /// As [`Self::range`]; what is stored is read into `buffer`, which grows as it has to.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub fn range_into<'a>(
+        &'a self,
+        range: Range<u64>,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], DamagedObject> {
+        match &self.0 {
+            Place::Memory(bytes) => Ok(clamped(bytes, range)),
+            Place::Stored(part) => {
+                let read = part.read_into(range, buffer)?;
+                Ok(buffer.get(read).unwrap_or_default())
+            }
         }
     }
 
@@ -66,6 +78,12 @@ impl BlobData {
             Place::Stored(part) => Some(part),
         }
     }
+}
+
+/// The part `range` of `bytes`, as far as they go.
+fn clamped(bytes: &[u8], range: Range<u64>) -> &[u8] {
+    let end = (range.end as usize).min(bytes.len());
+    bytes.get(range.start as usize..end).unwrap_or_default()
 }
 
 impl From<Vec<u8>> for BlobData {

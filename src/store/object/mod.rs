@@ -55,6 +55,20 @@ impl StoredData {
         self.object.read(within(range.start)..within(range.end))
     }
 
+    /// As [`Self::read`], into `buffer`, as [`ObjectFile::read_into`] does.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_into(
+        &self,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Range<usize>, DamagedObject> {
+        let within = |at: u64| self.range.start + at.min(self.len());
+        self.object
+            .read_into(within(range.start)..within(range.end), buffer)
+    }
+
     /// A checksum of the bytes `range` of the part, which is not read: of the checksums of its pieces
     /// and their lengths. `range` begins and ends with pieces.
     #[must_use]

@@ -111,8 +111,25 @@ impl ObjectFile {
     /// # Errors
     /// They no longer are.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>, DamagedObject> {
+        let mut bytes = Vec::new();
+        let wanted = self.read_into(range, &mut bytes)?;
+        bytes.truncate(wanted.end);
+        bytes.drain(..wanted.start);
+        Ok(bytes)
+    }
+
+    /// As [`Self::read`], into `buffer`, where they have the range that is returned. Whoever reads
+    /// much takes the same buffer again: the kernel need not give and take its memory each time.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_into(
+        &self,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Range<usize>, DamagedObject> {
         if range.start >= range.end {
-            return Ok(Vec::new());
+            return Ok(0..0);
         }
         if range.end > self.len() {
             return Err(self.damaged("its head speaks of data that it does not have"));
@@ -125,10 +142,14 @@ impl ObjectFile {
         let last = self.pieces.partition_point(|piece| piece.0 < range.end);
         let covering = self.pieces.get(first..=last).unwrap_or_default();
         let end = covering.last().map_or(start, |piece| piece.0);
-        let mut bytes = vec![0; (end - start) as usize];
+        let len = (end - start) as usize;
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let bytes = &mut buffer[..len];
         if let Err(error) = self
             .file
-            .read_exact_at(&mut bytes, self.data_at.saturating_add(start))
+            .read_exact_at(bytes, self.data_at.saturating_add(start))
         {
             return Err(self.damaged(unreadable(&error)));
         }
@@ -144,9 +165,7 @@ impl ObjectFile {
             }
             at = *end;
         }
-        bytes.truncate((range.end - start) as usize);
-        bytes.drain(..(range.start - start) as usize);
-        Ok(bytes)
+        Ok((range.start - start) as usize..(range.end - start) as usize)
     }
 
     /// A checksum of the bytes `range` of the data, from those of the pieces in it.
