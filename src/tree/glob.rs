@@ -85,6 +85,24 @@ impl Glob {
         }
     }
 
+    /// Whether the pattern may match something below the directory of these components.
+    #[must_use]
+    pub(super) fn reaches_below(&self, directory: &[&[u8]]) -> bool {
+        let mut components = self.0.iter();
+        for name in directory {
+            let fitting = match components.next() {
+                Some(Component::DoubleStar) => return true,
+                Some(Component::Literal(wanted)) => wanted == name,
+                Some(Component::Pattern(tokens)) => fits(tokens, name),
+                None => false,
+            };
+            if !fitting {
+                return false;
+            }
+        }
+        components.next().is_some()
+    }
+
     /// Whether the pattern matches `path`.
     #[must_use]
     pub fn matches(&self, path: &TreePath) -> bool {
@@ -251,10 +269,12 @@ mod tests {
         ] {
             let glob = Glob::new(pattern).unwrap();
             for path in matching {
-                assert!(
-                    glob.matches(&TreePath::parse(path).unwrap()),
-                    "{pattern} {path}"
-                );
+                let path = TreePath::parse(path).unwrap();
+                assert!(glob.matches(&path), "{pattern} {path}");
+                let components: Vec<&[u8]> = path.components().collect();
+                for depth in 0..components.len() {
+                    assert!(glob.reaches_below(&components[..depth]), "{pattern} {path}");
+                }
             }
             for path in other {
                 assert!(
@@ -262,6 +282,24 @@ mod tests {
                     "{pattern} {path}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_not_sought_where_it_cannot_match() {
+        for (pattern, within, without) in [
+            ("/a/b", &["", "a"][..], &["b", "a/b", "a/b/c"][..]),
+            ("/a*/[bc]/d", &["ax", "ax/b"], &["b", "ax/d", "ax/b/d"]),
+            ("/a/**", &["", "a", "a/b/c"], &["b", "b/a"]),
+            ("/a/**/c", &["a", "a/c", "a/b/c"], &["c"]),
+        ] {
+            let glob = Glob::new(pattern).unwrap();
+            let reaches = |path: &str| {
+                let path = TreePath::parse(path).unwrap();
+                glob.reaches_below(&path.components().collect::<Vec<_>>())
+            };
+            assert!(within.iter().all(|path| reaches(path)), "{pattern}");
+            assert!(!without.iter().any(|path| reaches(path)), "{pattern}");
         }
     }
 

@@ -87,6 +87,8 @@ struct Frame {
     general: Option<usize>,
     /// Those for single packages.
     limited: Vec<usize>,
+    /// Those, by their numbers, whose patterns may match something in it.
+    reaching: Vec<usize>,
 }
 
 /// Removes what `rules` name.
@@ -102,17 +104,23 @@ pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
     let mut matched = vec![false; rules.len()];
     let mut doomed = BTreeSet::new();
     let mut frames: Vec<Frame> = Vec::new();
+    let all: Vec<usize> = (0..compiled.len()).collect();
+    let mut components: Vec<&[u8]> = Vec::new();
     for (path, node) in tree.iter() {
-        let components: Vec<&[u8]> = path.components().collect();
+        components.clear();
+        components.extend(path.components());
         let depth = components.len();
         while frames.last().is_some_and(|frame| frame.depth >= depth) {
             frames.pop();
         }
-        let (mut general, mut limited) = match frames.last() {
-            Some(frame) => (frame.general, frame.limited.clone()),
-            None => (None, Vec::new()),
+        let (mut general, mut limited, reaching) = match frames.last() {
+            Some(frame) => (frame.general, frame.limited.clone(), &frame.reaching),
+            None => (None, Vec::new(), &all),
         };
-        for (number, rule) in compiled.iter().enumerate() {
+        for &number in reaching {
+            let Some(rule) = compiled.get(number) else {
+                continue;
+            };
             let about = rule.is_about(&node.origin);
             let later = if rule.package.is_some() {
                 about || node.is_dir()
@@ -139,10 +147,16 @@ pub fn prune(tree: &mut Tree, rules: &[String]) -> anyhow::Result<PruneReport> {
         });
         let decider = speaking.chain(general).max();
         if node.is_dir() {
+            let reaches = |number: &usize| {
+                let rule = compiled.get(*number);
+                rule.is_some_and(|rule| rule.glob.reaches_below(&components))
+            };
+            let reaching = reaching.iter().copied().filter(reaches).collect();
             frames.push(Frame {
                 depth,
                 general,
                 limited,
+                reaching,
             });
         }
         let Some(number) = decider else { continue };

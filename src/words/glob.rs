@@ -3,6 +3,11 @@
 /// Whether `text` matches `pattern`.
 #[must_use]
 pub fn matches(pattern: &str, text: &str) -> bool {
+    // Most texts differ before the first wildcard.
+    let literal = pattern.find(['*', '?', '[', '\\']);
+    if !text.starts_with(&pattern[..literal.unwrap_or(pattern.len())]) {
+        return false;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     // Iterative with one backtrack point: linear in practice, and deep patterns cannot overflow.
