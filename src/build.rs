@@ -11,6 +11,7 @@ mod modules;
 mod sizes;
 mod usr;
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,9 +167,15 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
                 || audit::of(inputs, given, (&assembled, &modules), &lock),
             )
         },
-        || initrd.map_or_else(|| make_initrd(inputs, &assembled, &modules), Ok),
+        || {
+            let initrd = match initrd {
+                Some(initrd) => initrd,
+                None => make_initrd(inputs, &assembled, &modules)?,
+            };
+            Ok::<_, anyhow::Error>((initrd, assembled.boot.vmlinuz.read()?))
+        },
     );
-    let mut initrd = initrd?;
+    let (mut initrd, vmlinuz) = initrd?;
     audit::ensure(inputs, &audited?)?;
     let usr = usr?;
     let cmdline = policy::cmdline(profile, &usr.verity.root_hash);
@@ -182,7 +189,14 @@ fn link(inputs: &Inputs<'_>) -> Result<Built> {
     let (begun, signed) = rayon::join(
         || disk::begin(inputs, &usr, has_signature, out),
         || {
-            let uki = make_uki(inputs, &assembled, initrd, &additions.devicetrees, &cmdline)?;
+            let payload = (vmlinuz, initrd);
+            let uki = make_uki(
+                inputs,
+                &assembled,
+                payload,
+                &additions.devicetrees,
+                &cmdline,
+            )?;
             let loader = assembled.boot.systemd_boot.read()?.into_owned();
             let on_esp = OnEsp {
                 uki: &uki.bytes,
@@ -621,11 +635,15 @@ struct Uki {
 impl Uki {
     /// Writes it into `out`.
     fn write(&self, out: &Path) -> Result<Artefact> {
-        fs::write(out.join(&self.name), &*self.bytes).context("writing the UKI")?;
+        let (written, sha256) = rayon::join(
+            || fs::write(out.join(&self.name), &*self.bytes),
+            || Sha256::of(&self.bytes),
+        );
+        written.context("writing the UKI")?;
         Ok(Artefact {
             name: self.name.clone(),
             size: self.bytes.len() as u64,
-            sha256: Sha256::of(&self.bytes),
+            sha256,
         })
     }
 }
@@ -633,7 +651,7 @@ impl Uki {
 fn make_uki(
     inputs: &Inputs<'_>,
     assembled: &Assembled,
-    initrd: Initrd,
+    (vmlinuz, initrd): (Cow<'_, [u8]>, Initrd),
     devicetrees: &[Arc<Vec<u8>>],
     cmdline: &str,
 ) -> Result<Uki> {
@@ -647,7 +665,6 @@ fn make_uki(
         .and_then(tree::Node::content)
         .context("the tree has no /usr/lib/os-release")?
         .read()?;
-    let vmlinuz = assembled.boot.vmlinuz.read()?;
     let stub = stub(&inputs.loaded.profile, &assembled.boot)?;
     let section = |name, data| Section { name, data };
     let mut sections = vec![

@@ -96,7 +96,7 @@ fn make(inputs: &Inputs<'_>, given: Given) -> Result<Sizes> {
     let uki = make_uki(
         &unsigned,
         &assembled,
-        initrd,
+        (assembled.boot.vmlinuz.read()?, initrd),
         &additions.devicetrees,
         &cmdline,
     )?;
