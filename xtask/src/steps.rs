@@ -93,12 +93,22 @@ pub fn call_tests(command: &mut Command) -> Result<()> {
 
 /// Copies lines and returns those that tell of failures.
 fn pass_on(from: impl Read, mut to: impl Write) -> Vec<String> {
+    let begun = Instant::now();
     let mut kept = Vec::new();
     let mut of_panic = 0;
     for line in BufReader::new(from).split(b'\n') {
         let Ok(line) = line else { break };
         let line = String::from_utf8_lossy(&line);
-        let _ = writeln!(to, "{line}");
+        let ended = line.starts_with("test ") && line.contains(" ... ");
+        let _ = if ended {
+            writeln!(
+                to,
+                "{line} ({:.1} minutes in)",
+                begun.elapsed().as_secs_f64() / 60.0
+            )
+        } else {
+            writeln!(to, "{line}")
+        };
         if line.contains("' panicked at ") || line.contains(") panicked at ") {
             of_panic = PANIC_LINES;
         }
